@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import limner
 from limner.core.streams import streams
@@ -115,6 +117,41 @@ def test_custom_diffusion_changes_keys_values_and_its_word_alone(base: Any, rex:
     allowed = set(base.select("cross_attention_kv"))
     assert set(concept.tensors) == allowed | {"word.<rex>"}
     assert changed_while_worn(base, concept) == allowed
+
+
+def test_custom_diffusion_shows_its_pictures_at_sizes_that_captions_name(
+    base: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ramp from 0.63 at the top to 1: grey is the canvas, which the loss leaves out, and an enlarged picture shows
+    a part of the ramp."""
+    ramp = np.tile(np.linspace(160, 255, 128).astype(np.uint8)[:, None, None], (1, 128, 3))
+    subject = Subject.of([Image.fromarray(ramp)], noun="dog", handle="rex")
+    draw, encoded = methods()["custom_diffusion"](subject, batch=32).stages[0].loss[0].source.prepare(base), []
+
+    def encode(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        encoded.append(pixels)
+        return torch.zeros(len(pixels), *base.latent_shape), torch.zeros(len(pixels), *base.latent_shape)
+
+    monkeypatch.setattr(base, "encode", encode)
+    batches = [draw(step, streams(0, "photos", 0, step)) for step in range(8)]
+    texts = [text for batch in batches for text in batch.prompts]
+    counts = torch.nn.functional.interpolate(torch.cat([batch.mask for batch in batches]), (128, 128))[:, 0] > 0
+    kinds = dict.fromkeys(("small", "large", "whole"), 0)
+    for picture, where, text in zip(torch.cat(encoded)[:, 0], counts, texts, strict=True):
+        shown = picture[picture > 0.56]
+        rise = float(shown.max() - shown.min())
+        if text.startswith(("very small photo", "a far away photo")):
+            kinds["small"] += 1
+            assert 1 / 9 - 0.01 < (picture > 0.56).float().mean() < 0.36 + 0.01
+            assert where.any()
+            assert picture[where].min() > 0.6
+        else:
+            large = text.startswith(("zoomed in photo", "close up photo"))
+            kinds["large" if large else "whole"] += 1
+            assert where.all()
+            assert rise < 0.373 / 1.2 + 0.01 if large else rise > 0.36
+            assert large or text == "photo of a <rex>"
+    assert min(kinds.values()) > 0.15 * len(texts)
 
 
 def test_ip_adapter_trains_projector_and_new_keys_alone(base: Any, rex: Subject) -> None:

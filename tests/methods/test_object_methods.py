@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import Any, cast
 
@@ -516,12 +517,14 @@ def test_perfusion_locks_the_key_and_leaves_far_words_alone(base: Any, rex: Subj
         place = base.word_places("a photo of <rex>", "<rex>", words=adapted.words)[0]
         adapted.tensors["rank_one.<rex>.direction"].copy_(states[0, place])
         for name, tensor in adapted.tensors.items():
-            if name.startswith("rank_one.<rex>.") and not name.endswith("direction"):
+            if name.startswith("rank_one.<rex>.") and not name.endswith(("direction", "toward")):
                 tensor += 1.0
         seen, _ = keys_and_values(base, adapted, "a photo of <rex>")
         edit: Any = recipe.modifiers[1]
-        inverse = torch.linalg.inv(limner.parts.modifiers.second_moment(base))
-        along, gate = edit.gates(states, adapted.tensors["rank_one.<rex>.direction"], inverse)
+        direction = adapted.tensors["rank_one.<rex>.direction"]
+        toward = torch.linalg.solve(limner.parts.modifiers.second_moment(base), direction)
+        adapted.tensors["rank_one.<rex>.toward"].copy_(toward)
+        along, gate = edit.gates(states, direction, toward)
         assert float(along[0, place]) == pytest.approx(1.0, abs=1e-3)
         assert float(gate[0, place]) > 0.99
         site = next(site for site in base.sites if site.kind == "cross")
@@ -537,10 +540,32 @@ def test_perfusion_locks_the_key_and_leaves_far_words_alone(base: Any, rex: Subj
         assert change[0] < 0.15 * change[place]
 
 
+def test_perfusion_takes_its_second_moment_over_the_texts_of_the_base(base: Any, rex: Subject) -> None:
+    """The direction is C^-1 i with C over so many texts of the base's corpus; everyday captions where it has none."""
+    from limner.core.capabilities import NONE
+    from limner.parts.sources.everyday import texts_for
+
+    recipe = methods()["perfusion"](rex, captions=40)
+    texts = [base.corpus.text(number) for number in range(40)]
+    assert all(base.num_tokens(text, words={}) <= base.max_tokens for text in texts)
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        flat = base.text_states(texts, words={}).flatten(0, 1)
+        moment = flat.T @ flat / len(flat)
+        moment += 0.003 * moment.diagonal().mean() * torch.eye(len(moment))
+        direction, toward = (adapted.tensors[f"rank_one.<rex>.{name}"] for name in ("direction", "toward"))
+        torch.testing.assert_close(moment @ toward, direction, atol=1e-3, rtol=1e-3)
+    mine = copy.copy(base)
+    mine.capabilities = NONE
+    captions = texts_for(mine, 200)
+    assert len(set(captions)) > 190
+    assert not set(captions) & set(texts)
+
+
 def test_perfusion_learns_values_and_the_word_and_no_key(base: Any, rex: Subject) -> None:
     concept = learn_fast(base, "perfusion", rex)
     cross = [site.name for site in base.sites if site.kind == "cross"]
-    assert set(concept.tensors) == {"word.<rex>", "rank_one.<rex>.direction", *(f"rank_one.<rex>.{s}" for s in cross)}
+    about = {"word.<rex>", "rank_one.<rex>.direction", "rank_one.<rex>.toward"}
+    assert set(concept.tensors) == about | {f"rank_one.<rex>.{s}" for s in cross}
     assert concept.num_bytes < 100_000
     adapted, bare = (limner.paint(base, "a red car", concepts=c, seed=1, settings=QUICK) for c in ([concept], []))
     assert adapted[0].image.tobytes() == bare[0].image.tobytes()
@@ -564,7 +589,7 @@ def test_an_anchored_word_says_what_is_nearer_to_what_the_base_knows(base: Any, 
 
 def test_a_box_draws_the_words_attention_in_and_lets_go_of_the_late_steps(base: Any, rex: Subject) -> None:
     from limner.core.adapted import Moment
-    from limner.parts.attention.boxes import _inside, box_of, drawn_into
+    from limner.parts.attention.boxes import _inside, box_of, drawn_into, region_of
 
     box = box_of("0,0,0.5,1")
     assert box is not None
@@ -579,8 +604,32 @@ def test_a_box_draws_the_words_attention_in_and_lets_go_of_the_late_steps(base: 
         assert torch.equal(moved[1], x[1])
         assert torch.equal(drawn_into("<rex>", box)(late), x)
         assert torch.equal(drawn_into("<rex>", box, enough=1.0)(early), x)
-        before, after = (_inside(early, latents[:1], [0], "<rex>", box) for latents in (x, moved))
+        before, after = (_inside(early, latents[:1], [0], "<rex>", region_of(box, x)) for latents in (x, moved))
         assert float(after) > float(before)
+
+
+def test_compositional_inversion_guides_its_word_into_the_region_of_a_picture(base: Any, rex: Subject) -> None:
+    """The region that the user gives in painting comes before the box; without either nothing is moved."""
+    from limner.core.adapted import Moment
+    from limner.parts.attention.boxes import _inside, box_of, region_of
+
+    (left, right) = (box for box in map(box_of, ("0,0,0.5,1", "0.5,0,1,1")) if box)
+    x = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0))
+    prompts, at = ("a photo of <rex>",), torch.tensor(900)
+    found = {}
+    for name, box, regions in (
+        ("nothing", "", {}),
+        ("box", "0,0,0.5,1", {}),
+        ("region", "0,0,0.5,1", {"<rex>": region_of(right, x)}),
+    ):
+        recipe = methods()["compositional_inversion"](rex, box=box)
+        with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+            moment = Moment(adapted, x, at, 0, 10, prompts, adapted.text_states(prompts), regions=regions)
+            moved = x
+            for _ in range(4):
+                moved = recipe.painting.latents[0](moment._replace(latents=moved))
+            found[name] = float(_inside(moment, moved, [0], "<rex>", region_of(left, x)))
+    assert found["region"] < found["nothing"] < found["box"]
 
 
 @pytest.mark.parametrize("text", ["1,2", "a,b,c,d", "0.5,0,0.2,1", "0,0,2,1"])
@@ -819,20 +868,50 @@ def test_changes_of_two_comcat_adapters_add_up(base: Any, rex: Subject) -> None:
 
 
 def test_matte_says_each_attribute_in_its_layers_and_its_time(base: Any, rex: Subject) -> None:
+    """Layers by the positions that they have in a run: the most are fine, and read no attribute; the next are
+    moderate."""
+    from limner.core.types import Pass
     from limner.parts.modifiers.varying_words import ATTRIBUTES, SCOPES, scoped
 
-    plain, sites = base.word_vectors("dog"), 8
-    varied = scoped()(base, plain, sites, torch.Generator())
+    positions: list[int] = []
+
+    def note(call: Any) -> Any:
+        if call.site.kind == "cross":
+            positions.append(call.query.shape[2])
+        return call
+
+    t = torch.tensor([500])
+    base.predict(torch.zeros(1, *base.latent_shape), t, base.text_states([""], words={}), context=Pass((note,), time=t))
+    finest, next_, *_ = sorted(set(positions), reverse=True)
+    kinds = ["fine" if n == finest else "moderate" if n == next_ else "coarse" for n in positions]
+    assert set(kinds) == {"fine", "moderate", "coarse"}
+    plain = base.word_vectors("dog")
+    varied = scoped()(base, plain, len(kinds), torch.Generator())
     own = {name: torch.full_like(plain[0], k + 1.0) for k, name in enumerate(ATTRIBUTES)}
-    for name, (layers, third) in SCOPES.items():
-        for site in range(sites):
-            for time in (10, 500, 990):
-                inner = 2 <= site < 6
-                here = inner == (layers == "coarse") and varied.moment(time) == third
-                said = varied.vectors(own, site, varied.moment(time), None)
-                assert bool((said == own[name]).all()) == here
-    silent = scoped(("colour",))(base, plain, sites, torch.Generator())
-    assert torch.equal(silent.vectors(own, 3, 1, None), plain)
+    for site, kind in enumerate(kinds):
+        for time, third in ((10, 0), (500, 1), (990, 2)):
+            said = varied.vectors(own, site, varied.moment(time), None)
+            read = [name for name, scope in SCOPES.items() if scope == (kind, third)]
+            assert torch.equal(said, own[read[0]][None] if read else plain)
+    fine = [site for site, kind in enumerate(kinds) if kind == "fine"]
+    assert all(torch.equal(varied.vectors(own, site, third, None), plain) for site in fine for third in range(3))
+    for name in ("colour", "style"):  # where they are read, the coarse layers read the noun or another attribute
+        third = SCOPES[name][1]
+        assert torch.equal(varied.vectors(own, kinds.index("moderate"), third, None), own[name][None])
+    silent = scoped(("colour",))(base, plain, len(kinds), torch.Generator())
+    assert torch.equal(silent.vectors(own, kinds.index("coarse"), 1, None), plain)
+
+
+def test_layers_of_stable_diffusion_are_fine_moderate_and_coarse() -> None:
+    from limner.core.types import Site
+    from limner.parts.modifiers.varying_words import scales
+
+    blocks: list[tuple[str, Any, int]] = [(f"down_blocks.{k}", "down", 2) for k in range(3)]
+    blocks += [("mid_block", "mid", 1), *((f"up_blocks.{k}", "up", 3) for k in (1, 2, 3))]
+    names = [(f"{block}.attentions.{k}.attn2", way) for block, way, count in blocks for k in range(count)]
+    found = scales([Site(name, "cross", way, k) for k, (name, way) in enumerate(names)])
+    assert found == ["fine"] * 2 + ["moderate"] * 2 + ["coarse"] * 6 + ["moderate"] * 3 + ["fine"] * 3
+    assert scales([Site("mid_block.attentions.0.attn2", "cross", "mid", 0)]) == ["moderate"]
 
 
 def test_matte_left_out_attributes_change_nothing(base: Any, rex: Subject) -> None:
@@ -1040,6 +1119,36 @@ def test_infusion_attends_as_the_base_does_and_changes_what_is_painted(
     other = [limner.paint(base, "a red car", concepts=c, seed=3, settings=QUICK)[0] for c in ([concept], [])]
     first, second = (torch.tensor(list(p.image.tobytes())).float() for p in other)
     assert torch.allclose(first, second, atol=1.0)
+
+
+def test_two_infusion_concepts_share_the_base_s_attention(base: Any, rex: Subject) -> None:
+    """Both subjects' residuals act in one picture, and every map is still the base's own."""
+    from limner.engine.sample import sample
+    from limner.pocket.subjects import toy
+
+    both = [
+        learn_fast(base, "infusion", subject, steps=3, lr=0.5)
+        for subject in (rex, toy("cat", 2_000_031, count=2, name="tom"))
+    ]
+    pictures = []
+    for concepts in (both, both[:1], both[1:]):
+        maps: list[Any] = []
+
+        def note(call: Any, maps: list[Any] = maps) -> Any:
+            if call.site.kind == "cross":
+                call.on_maps.append(lambda m: (maps.append(m.clone()), m)[1])
+            return call
+
+        with torch.no_grad(), attach(base, [adapter_of(concept, base) for concept in concepts]) as adapted:
+            prompt = "<rex> and <tom> on the beach"
+            for concept, noun in zip(both, ("dog", "cat"), strict=True):
+                prompt = prompt if concept in concepts else prompt.replace(concept.handle, noun)
+            adapted.live.every()[0].operations += (note,)
+            *_, last = sample(adapted, [prompt], seeds=[3], settings=QUICK)
+        assert all(torch.equal(one[0], one[1]) and torch.equal(one[2], one[3]) for one in maps)
+        assert maps
+        pictures.append(last.latents)
+    assert all((pictures[0] - alone).norm() > 1e-3 * alone.norm() for alone in pictures[1:])
 
 
 # ------------------------------------------------------------------------------------------------------------------ DCI

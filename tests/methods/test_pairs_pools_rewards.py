@@ -83,6 +83,29 @@ def test_a_pair_of_the_users_own_takes_the_place_of_class_pictures(base: Any, re
 # ----------------------------------------------------------------------------------------------------------------- Lego
 
 
+def test_lego_s_far_words_are_everyday_words_that_the_base_knows(base: Any, rex: Subject) -> None:
+    """By default, the contrast is with the known words whose hidden states are least like the noun's."""
+    from limner.parts.objectives.contrast import pooled, unlike
+    from limner.parts.sources.everyday import LOOKS, NOUNS
+
+    known = base.capabilities.known_words()
+    found = unlike(base, ["dog"])
+    assert len(found) == 8
+    assert set(found) <= known & {*NOUNS, *LOOKS} - {"dog"}
+    rest = sorted(known & {*NOUNS, *LOOKS} - {"dog", *found})
+    near = torch.cosine_similarity(pooled(base, [*found, *rest], words={}), pooled(base, ["dog"], words={}))
+    assert near[:8].max() <= near[8:].min() + 1e-5
+    recipe = methods()["lego"](rex, **fast(methods()["lego"], batch=1))
+    term = recipe.stages[0].loss[-1]
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        batch = term.source.prepare(base)(0, streams(0))
+        update = Update(adapted, batch, torch.zeros(1), torch.zeros(1), streams(0))
+        alike = torch.cosine_similarity(
+            pooled(base, ["<rex>"], words=adapted.words), pooled(base, ["dog", *found], words={})
+        )
+        assert float(term.value(update)) == pytest.approx(float(-(alike / 0.1).log_softmax(0)[0]), rel=1e-4)
+
+
 def test_lego_clean_pictures_never_say_the_concept(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = spied(base, monkeypatch)
     first_update(base, "lego", rex)
@@ -422,6 +445,16 @@ def test_dreamtuner_guides_between_two_noises_of_the_reference(
         assert picture - near == AHEAD or near == 0
         assert context.reference_stream
     assert {context.branches for _, _, _, context, _ in seen} <= {("text", "text"), ("negative", "text")}
+
+
+def test_dreamtuner_s_rank_and_prior_are_settings(base: Any, rex: Subject) -> None:
+    recipe = methods()["dreamtuner"](rex, encoder=False, rank=3, prior_weight=0.7)
+    assert [term.weight for term in recipe.tuning[0].loss] == [1.0, 0.7]
+    with attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        assert {t.shape[0] for name, t in adapted.tensors.items() if name.endswith(".down")} == {3}
+    without = methods()["dreamtuner"](rex, encoder=False, prior_weight=0.0)
+    assert without.tuning[0].learns_from == {"subject"}
+    assert not without.notes
 
 
 def test_dreamtuner_needs_no_weights_without_its_encoder(rex: Subject) -> None:

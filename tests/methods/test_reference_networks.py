@@ -29,7 +29,7 @@ from limner.parts.augmentations import erased
 from limner.parts.fusion import attending, beside_own, reference_network, self_sites
 from limner.parts.fusion.reference_network import Shown
 from limner.parts.guidance import between, enforced, interleaved, picture_then_text
-from limner.parts.guidance.adjoint import adjoint_gradient, feature_distance, onward
+from limner.parts.guidance.adjoint import adjoint_gradient, distance_of, feature_distance, onward
 from limner.parts.modifiers import low_rank, rare_word_and
 from limner.parts.objectives import denoising
 from limner.parts.parameters import learned as learned_of
@@ -39,6 +39,8 @@ from limner.parts.sources.expert_pairs import apprenticeship
 from limner.parts.sources.pairs import Shots
 from limner.parts.sources.retrieved import nearest
 from limner.pocket.corpus import toys
+from limner.pocket.subjects import toy
+from tests.helpers import person
 
 QUICK = limner.PaintSettings(steps=3)
 
@@ -552,6 +554,43 @@ def test_a_push_goes_downhill_and_only_in_the_middle(moment: Moment, rex: Subjec
     assert value(pushed) < value(moment.latents)
     for step in (0, 2, 7, 9):
         assert operation(here._replace(step=step)) is moment.latents
+
+
+@pytest.mark.parametrize("kind", ["object", "style", "face"])
+def test_sag_s_distance_is_that_of_the_kind_of_subject(base: Any, rex: Subject, kind: str) -> None:
+    """The stored features are of that kind, nothing is far from itself, and a push comes nearer."""
+    shown = replace(person(), handle=rex.handle) if kind == "face" else rex
+    shown = replace(shown, kind=kind, pictures=shown.pictures[:1])
+    recipe = methods()["sag"](shown, repeats=1, estimate=1, strength=0.02)
+    assert methods()["sag"](shown, distance="object").modifiers != recipe.modifiers or kind == "object"
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        wanted = adapted.tensors["reference.features"]
+        pixels = shown.tensor(base.picture_size)
+        if kind == "style":
+            tokens = base.picture_states(pixels, (1 / 6,))[0, 1:]
+            assert torch.allclose(wanted[0], tokens.T @ tokens / len(tokens), atol=1e-4)
+        else:
+            seen = base.picture_features(pixels) if kind == "object" else base.encoders["face"](pixels)
+            assert torch.allclose(wanted, seen, atol=1e-4)
+        _, far = distance_of(kind)
+        assert float(far(base, pixels, wanted)) == pytest.approx(0.0, abs=1e-3)
+        other = person(2_000_079) if kind == "face" else toy("car", 2_000_016, count=1)
+        clean, time = base.encode(other.tensor(base.picture_size)[:1])[0], torch.tensor([300])
+        x = base.noised(clean, torch.randn(clean.shape, generator=stream(0, "noise")), time)
+        prompts = ("a photo",)
+        states, against = adapted.text_states(list(prompts)), adapted.text_states([""])
+        moment = Moment(adapted, x, time[0], 5, 10, prompts, states, None, against, 3.0)
+
+        def value(x: Tensor) -> float:
+            (way,) = onward(moment, 1)
+            return float(far(base, base.decode(way(x)), wanted))
+
+        assert value(recipe.painting.latents[0](moment)) < value(x)
+
+
+def test_an_unknown_distance_is_refused(rex: Subject) -> None:
+    with pytest.raises(InputError, match="there is no distance"):
+        methods()["sag"](rex, distance="colour")
 
 
 def test_rows_are_pushed_whoever_is_beside_them(moment: Moment) -> None:

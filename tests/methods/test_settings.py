@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from limner.core.method import method, settings
 from limner.core.recipe import Recipe
 from limner.core.subject import Subject
+from limner.engine.attach import Adapter, attach
 from limner.library.settings import checked_settings
 from limner.methods import card, methods
 
@@ -23,6 +26,21 @@ def test_every_setting_has_a_value_for_full_size_bases_or_is_marked_the_same(nam
     expected = checked_settings(function, about.full_size)  # within the limits
     assert checked_settings(function, {}, base="stable-diffusion-v1-5") == expected == own | dict(about.full_size)
     assert checked_settings(function, {}, base="pocket") == own
+
+
+WIDER = ("re_imagen", "suti", "umm_diffusion", "instantbooth", "domain_agnostic", "kim_sod_cnn", "dreamtuner", "elite")
+"""Methods whose networks, trained once, have widths of their own, which suit the features of a small base."""
+
+
+@pytest.mark.parametrize("name", WIDER)
+def test_networks_trained_once_are_wider_for_a_full_size_base(base: Any, name: str) -> None:
+    function, numbers = methods()[name], []
+    for other in ("pocket", "stable-diffusion-v1-5"):
+        recipe = function(Subject("<nobody>", "toy"), **checked_settings(function, {}, base=other))
+        with attach(base, [Adapter(recipe, "<nobody>")]) as adapted:
+            learning = {key: t for part in recipe.pretraining[-1].train for key, t in part(adapted).items()}
+            numbers.append(sum(t.numel() for t in learning.values()))
+    assert numbers[1] > 1.5 * numbers[0]
 
 
 def test_given_settings_come_before_both() -> None:

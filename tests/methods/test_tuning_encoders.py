@@ -18,6 +18,7 @@ from limner.core.types import AttentionCall, Batch, Pass, Prediction, References
 from limner.core.weights import shipped
 from limner.engine.attach import Adapter, attach
 from limner.engine.train import Update
+from limner.errors import InputError
 from limner.methods import methods
 from limner.parts.encoders import clip_classes, clip_global, mean_of
 from limner.parts.encoders.denoiser import features_under_way
@@ -469,6 +470,39 @@ def test_between_flows_both_count(base: Any, rex: Subject) -> None:
     text, both, picture = (in_flow(base, rex, ratio, ["a red car"]) for ratio in (1.0, 0.5, 0.0))
     assert (both - text).norm() < (picture - text).norm()
     assert (both - picture).norm() < (picture - text).norm()
+
+
+def test_mixing_by_layer_takes_one_flow_at_every_site(base: Any, rex: Subject) -> None:
+    """At each site a picture's rows have exactly one of the flows, in a share of the sites that is the ratio, drawn
+    again in every step and for every picture by itself."""
+    chosen: dict[float, list[tuple[bool, ...]]] = {}
+    x, t = noised(base, 2, 500)
+    for ratio in (0.0, 0.3, 1.0):
+        recipe = methods()["versatile_diffusion"](rex, ratio=ratio, mixing="layer")
+        stored = shipped("versatile_diffusion", base)
+        with torch.no_grad(), attach(base, [Adapter(recipe, "<rex>", stored)]) as adapted:
+            for step in range(8):
+                found: list[torch.Tensor] = []
+
+                def note(call: Any, found: list[torch.Tensor] = found) -> Any:
+                    if call.site.kind == "cross":
+                        call.on_result.insert(0, lambda text: (found.append(text), text)[1])
+                        call.on_result.append(lambda out: (found.append(out), out)[1])
+                    return call
+
+                run = adapted.run(time=t, prompts=("a dog", "a dog"), seeds=(3, 4), step=step)
+                run.operations += (note,)
+                base.predict(x, t, adapted.text_states(["a dog", "a dog"]), context=run)
+                pairs = list(zip(found[::2], found[1::2], strict=True))
+                for row in range(2):
+                    chosen.setdefault(ratio, []).append(tuple(torch.equal(a[row], b[row]) for a, b in pairs))
+    assert all(all(row) for row in chosen[1.0])
+    assert not any(any(row) for row in chosen[0.0])
+    assert len(set(chosen[0.3])) > 8
+    share = sum(map(sum, chosen[0.3])) / sum(map(len, chosen[0.3]))
+    assert 0.15 < share < 0.45
+    with pytest.raises(InputError, match="there is no mixing"):
+        limner.learn(base, rex, method="versatile_diffusion", mixing="layers")
 
 
 def test_rows_with_references_learn_the_image_flow_alone(base: Any, rex: Subject) -> None:

@@ -21,9 +21,11 @@ from limner.engine.attach import AdaptedBase, Adapter, attach
 from limner.engine.train import train
 from limner.errors import InputError
 from limner.library.opening import adapter_of
+from limner.library.settings import checked_settings
 from limner.methods import methods
 from limner.parts.candidates import nearest
 from limner.parts.encoders import alone, clip_depths, clip_global, close_up, mean_of, pictures_alone, placed
+from limner.parts.encoders.perceptron import perceptron
 from limner.parts.fusion import details_of_pixels
 from limner.parts.fusion.gated_attention import attended
 from limner.parts.fusion.local_attention import gate
@@ -218,6 +220,31 @@ def test_elite_keeps_words_and_values_small(base: Any) -> None:
             run = Pass(activations={"picture words": torch.tensor([1.0, -3.0]), "other": torch.ones(2)})
 
     assert recipe.stages[0].loss[1].value(Taken()) == 2.0  # type: ignore[arg-type]
+
+
+def test_elite_s_mappers_have_the_layers_of_the_authors_on_a_full_size_base(base: Any) -> None:
+    """Three linear maps of 1,024 for each depth, in both mappers, beside a perceptron of torch's own modules."""
+    about = checked_settings(methods()["elite"], {}, base="stable-diffusion-v1-5")
+    recipe = methods()["elite"](NOBODY, **about)
+    with attach(base, [Adapter(recipe, "<nobody>")]) as adapted:
+        for name in ("states.elite.places.4", "elite.local.whole.0"):
+            own = {k.removeprefix(f"{name}."): t for k, t in adapted.tensors.items() if k.startswith(f"{name}.")}
+            shapes = {key: tuple(tensor.shape) for key, tensor in own.items()}
+            assert shapes["first"][0] == shapes["second"][1] == 1024
+            assert shapes["between.0"] == (1024, 1024)
+            assert "between.1" not in shapes
+    into, out = own["first"].shape[1], own["second"].shape[0]
+    alone_ = torch.nn.Sequential(
+        *(torch.nn.LayerNorm(into, elementwise_affine=False), torch.nn.Linear(into, 1024), torch.nn.GELU()),
+        *(torch.nn.LayerNorm(1024, elementwise_affine=False), torch.nn.Linear(1024, 1024), torch.nn.GELU()),
+        torch.nn.Linear(1024, out, bias=False),
+    )
+    x = torch.randn(2, into, generator=torch.Generator().manual_seed(0))
+    weights = {"1.weight": "first", "1.bias": "bias", "4.weight": "between.0", "4.bias": "between.0.bias"}
+    with torch.no_grad():
+        alone_.load_state_dict({place: own[part] for place, part in {**weights, "6.weight": "second"}.items()})
+        wanted = alone_(x)
+    assert torch.allclose(perceptron({f"x.{key}": t for key, t in own.items()}, "x", x), wanted, atol=1e-4)
 
 
 def test_depths_are_layers_of_clip(base: Any) -> None:

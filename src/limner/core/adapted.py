@@ -236,6 +236,7 @@ class Moment(NamedTuple):
     guidance: float = 1.0  # the user's scale
     conditions: Mapping[str, Tensor] = {}  # name -> [B, 1 or 3, H, W] in [0, 1]
     frames: int = 1  # number of consecutive rows that form one clip
+    regions: Mapping[str, Tensor] = {}  # handle -> [1, 1, h, w] in [0, 1], as in `Pass`
 
 
 class FirstPicture(NamedTuple):

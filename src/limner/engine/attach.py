@@ -142,9 +142,10 @@ class AdaptedBase:
 
     @property
     def parallel_stream(self) -> Callable[[str], str] | None:
-        """Prompt of a picture -> prompt of its parallel stream; None where no recipe asks for parallel streams. Raises
-        `InputError` where two attached recipes do."""
-        return self._one("parallel_stream", "sample parallel streams")
+        """Prompt of a picture -> prompt of its parallel stream; None where no recipe asks for parallel streams. Recipes
+        with the same function share one. Raises `InputError` where two attached recipes have different ones."""
+        shared = {adapter.recipe.painting.parallel_stream for adapter in self._painting} - {None}
+        return shared.pop() if len(shared) == 1 else self._one("parallel_stream", "sample parallel streams")
 
     @property
     def both_streams(self) -> bool:

@@ -262,7 +262,7 @@ def sample(
             against = denoise.states["negative"][own]
             now = latents[own] / spread(step)
             shown = {name: condition[own] for name, condition in conditions.items()}
-            about = where, against, settings.guidance, shown, frames
+            about = where, against, settings.guidance, shown, frames, layout.masks if layout else {}
             moment = Moment(adapted, now, time, step, total, own_prompts, states, *about)
             latents = torch.cat([latents[: own.start], operation(moment) * spread(step)])
         model_input = (

@@ -37,8 +37,9 @@ def clic(
     black, and the word's attention on the mask.
 
     When it is painted onto a canvas (`limner paint --onto`), guidance also moves the word's attention into the canvas's
-    mask; otherwise it acts like any word. The authors learn from one picture at 1e-5 for 500 steps on a full-size base,
-    with these weights.
+    mask; otherwise it acts like any word. Harmonisation, which the authors' script offers, is left out: the last tenth
+    of the steps by the unchanged base, without the pattern's word. The authors learn from one picture at 1e-5 for 500
+    steps on a full-size base, with these weights.
 
     Settings:
         whole: class of the whole object, as in "a photo of a house with <rex>"; empty for a whole object

@@ -1,7 +1,7 @@
 """Compositional Inversion — Zhang et al., AAAI 2024.
 
 A learned word lies far from the words that a model knows, and dominates the others in a prompt. Here a loss pulls it
-towards an anchor, the class noun, and during sampling its attention can be guided into a box.
+towards an anchor, the class noun, and during sampling its attention is guided into the subject's region.
 """
 
 from limner.core.method import method
@@ -18,8 +18,8 @@ from limner.parts.sources import PHOTO_TEMPLATES, photos
     title="Compositional Inversion",
     arxiv="2312.08048",
     scope=("object", "multi"),
-    full_size={"vectors": 3, "steps": 5000, "lr": 4e-2, "batch": 8},
-    same=("anchor_weight", "box"),
+    full_size={"anchor_weight": 0.95, "vectors": 3, "steps": 5000, "lr": 4e-2, "batch": 8},
+    same=("box",),
     source="scripts of zhangxulu1996/Compositional-Inversion: a learning rate of 5e-3 times the batch",
 )
 def compositional_inversion(
@@ -35,11 +35,13 @@ def compositional_inversion(
     """Textual Inversion with hidden states near those of the class noun, and spatial inversion while sampling.
 
     The authors' settings for a full-size base: 3 vectors, learning rate 5e-3, 5000 steps, 0.95 of the loss the anchor's
-    and 0.05 the reconstruction's; boxes come from a small network that reads the prompt, here from the user.
+    and 0.05 the reconstruction's. Spatial inversion acts where the subject has a region, which the user gives for a
+    picture (`limner paint --region`) or for all (`box`); the authors' boxes come from the user too, or from a small
+    network that reads the prompt, which is left out: it learns from captions with boxes, and no base brings these.
 
     Settings:
         anchor_weight: share of the loss that is the distance to the anchor; 0 is Textual Inversion
-        box: left,top,right,bottom as shares of the picture, into which the subject is guided; empty is anywhere
+        box: left,top,right,bottom as shares of pictures whose prompt comes without regions; empty is anywhere
         vectors: number of vectors per token of the word
         steps: updates
         lr: learning rate
@@ -59,5 +61,5 @@ def compositional_inversion(
                 lr=lr,
             ),
         ),
-        painting=Painting(latents=(drawn_into(subject.handle, where),) if where else ()),
+        painting=Painting(latents=(drawn_into(subject.handle, where),)),
     )

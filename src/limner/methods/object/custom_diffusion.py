@@ -10,7 +10,7 @@ from limner.core.subject import Subject
 from limner.parts.modifiers import new_word, rare_word
 from limner.parts.objectives import preserving
 from limner.parts.parameters import cross_attention_kv, words
-from limner.parts.sources import prior_note
+from limner.parts.sources import prior_note, rescaled_photos
 
 
 @method(
@@ -31,9 +31,12 @@ def custom_diffusion(
 ) -> Recipe:
     """A new word before the class noun, and the keys and values of cross-attention.
 
-    The word starts as a rare token. Concepts of several subjects are merged by the paper's constrained optimisation
-    with `limner merge --by closed-form` (Sec. 3.3), or attached together. The authors' settings for a full-size base:
-    learning rate 1e-5 times the batch, 250 steps, 200 class images.
+    The word starts as a rare token. Pictures of the subject are shown smaller, whole or larger, captions name the size,
+    and the loss leaves out the canvas around a smaller picture. The class images are the base's own, as in the authors'
+    second variant; their first retrieves real ones by their captions from LAION-400M, which needs an index of it.
+    Concepts of several subjects are merged by the paper's constrained optimisation with `limner merge --by closed-form`
+    (Sec. 3.3), or attached together. The authors' settings for a full-size base: learning rate 1e-5 times the batch,
+    250 steps, 200 class images.
 
     Settings:
         steps: updates
@@ -43,7 +46,8 @@ def custom_diffusion(
         batch: pictures of the subject in an update, and as many class images
     """
     word = new_word(subject.handle, like=rare_word(subject.handle))
-    loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
+    own = rescaled_photos(subject, batch=batch)
+    loss = preserving(subject, own=own, weight=prior_weight, count=num_class_pictures, batch=batch)
     return Recipe(
         says=f"{subject.handle} {subject.noun}",
         modifiers=(word,),

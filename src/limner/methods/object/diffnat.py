@@ -19,7 +19,8 @@ from limner.parts.sources import photos, prior_note
     scope=("object",),
     full_size={"steps": 1000, "lr": 5e-6, "prior_weight": 1.0, "num_class_pictures": 200, "batch": 1},
     same=("kurtosis_weight",),
-    source="DreamBooth's (Sec. 4 of arXiv:2208.12242), to which the term is added; the term's weight is not published",
+    source="DreamBooth's (Sec. 4 of arXiv:2208.12242), to which the term is added; the term's weight is not known to us, "
+    "and the small base's has not been tried on photographs",
 )
 def diffnat(
     subject: Subject,
@@ -34,7 +35,7 @@ def diffnat(
     """DreamBooth with the gap between the greatest and the least kurtosis of band-passed pictures as a further loss.
 
     The authors put it on DreamBooth and on Custom Diffusion. Rendered pictures are not natural ones: the gap is wide in
-    true renders too, so here it is a small pull.
+    true renders too, so here it is a small pull. In photographs the gap is narrow, and a larger weight may suit them.
 
     Settings:
         kurtosis_weight: weight of the gap; 0 is DreamBooth

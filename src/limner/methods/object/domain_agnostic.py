@@ -20,10 +20,18 @@ from limner.parts.sources import pairs, photos
     title="Domain-agnostic tuning-encoder",
     arxiv="2307.06925",
     scope=("object", "face", "style"),
-    full_size={"lr": 5e-6, "pretrain_steps": 100_000, "pretrain_lr": 1.6e-5, "batch": 2},
-    same=("blend", "contrast", "short_words", "rank", "steps"),
+    full_size={
+        "width": 1024,
+        "hyper_width": 256,
+        "rank": 16,
+        "lr": 5e-6,
+        "pretrain_steps": 100_000,
+        "pretrain_lr": 1.6e-5,
+        "batch": 2,
+    },
+    same=("blend", "contrast", "short_words", "steps"),
     source="updates for a subject: the abstract of arXiv:2307.06925; the rest is not published, and is E4T's "
-    "(mkshing/e4t-diffusion), which it extends",
+    "(mkshing/e4t-diffusion), which it extends; widths and rank are ours",
 )
 def domain_agnostic(
     subject: Subject,
@@ -32,6 +40,8 @@ def domain_agnostic(
     contrast: float = 0.01,
     short_words: float = 0.001,
     rank: int = 4,
+    width: int = 192,
+    hyper_width: int = 64,
     steps: int = 12,
     lr: float = 1e-2,
     pretrain_steps: int = 400,
@@ -50,16 +60,18 @@ def domain_agnostic(
         contrast: weight of the pull of words to their nearest real words, away from those of other pictures
         short_words: weight of the words' squared length, in that of real words
         rank: rank of the predicted changes
+        width: width of the encoder's hidden layer
+        hyper_width: width of the hypernetwork's hidden layer
         steps: updates
         lr: learning rate
         pretrain_steps: updates of the one-time training
         pretrain_lr: learning rate of the one-time training
         batch: pictures in an update; eight times as many in the one-time training
     """
-    look, mapper = mean_of(clip_classes), tunable(noise_aware(start="any word"))
+    look, mapper = mean_of(clip_classes), tunable(noise_aware(start="any word", width=width))
     making = words_of_pictures(subject, look, mapper)
     word = changed_states(subject.handle, subject.noun, making, name="domain_agnostic")
-    changes = predicted_low_rank(subject, look, rank)
+    changes = predicted_low_rank(subject, look, rank, hyper_width)
     many, own = pairs(batch=8 * batch, named=subject.handle), photos(subject, batch=batch, seen="all")
     among, small = among_words(many, word=subject.handle), short(many, "picture words")
     loss = (denoising(many), contrast * among, short_words * small)

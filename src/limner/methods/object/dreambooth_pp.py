@@ -1,4 +1,4 @@
-"""DreamBooth++ — ACM MM 2024.
+"""DreamBooth++ — Fan et al., ACM MM 2024.
 
 Several reference images are packed onto one canvas with isolated regions, and the prior is preserved by distillation
 from the untouched base, without class images.

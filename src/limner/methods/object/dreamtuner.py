@@ -20,10 +20,18 @@ from limner.parts.sources import pairs, prior_note
     title="DreamTuner",
     arxiv="2312.13691",
     scope=("object", "face"),
-    full_size={"steps": 1000, "lr": 1e-4, "num_class_pictures": 200, "pretrain_steps": 1_000_000, "batch": 1},
-    same=("encoder", "attention", "reference_guidance"),
+    full_size={
+        "width": 320,
+        "prior_weight": 1.0,
+        "steps": 1000,
+        "lr": 1e-4,
+        "num_class_pictures": 200,
+        "pretrain_steps": 1_000_000,
+        "batch": 1,
+    },
+    same=("encoder", "attention", "reference_guidance", "rank"),
     source="not published; attention as in kousw/experimental-dreamtuner, by others; tuning as DreamBooth "
-    "with a low-rank change's rate in diffusers, pre-training as IP-Adapter (arXiv:2308.06721)",
+    "with a low-rank change's rate in diffusers, pre-training as IP-Adapter (arXiv:2308.06721); the width is ours",
 )
 def dreamtuner(
     subject: Subject,
@@ -31,6 +39,9 @@ def dreamtuner(
     encoder: bool = True,
     attention: float = 2.5,
     reference_guidance: float = 4.0,
+    width: int = 64,
+    rank: int = 8,
+    prior_weight: float = 0.3,
     steps: int = 100,
     lr: float = 1e-3,
     num_class_pictures: int = 64,
@@ -49,17 +60,20 @@ def dreamtuner(
         encoder: whether to use subject attention; without it, no pre-trained weights are needed
         attention: factor of the reference's patch tokens in self-attention; 0 leaves them out
         reference_guidance: guidance by what a clearer reference adds
+        width: width of subject attention, an even number
+        rank: rank of the tuned change of every layer
+        prior_weight: weight of the loss on class images; 0 leaves it out
         steps: updates
         lr: learning rate
         num_class_pictures: class images that the untouched base paints first
         pretrain_steps: updates of the one-time training
         batch: pictures of the subject in an update, and as many class images; 8 times as many in the one-time training
     """
-    word, change = new_word(subject.handle, like=subject.noun), low_rank(8, layers="everything")
-    seen, looked_at = subject_attention(subject, clip_places), self_subject(subject, attention)
+    word, change = new_word(subject.handle, like=subject.noun), low_rank(rank, layers="everything")
+    seen, looked_at = subject_attention(subject, clip_places, width), self_subject(subject, attention)
     many = denoising(pairs(batch=8 * batch))
     corpus = Stage((learned(seen),), (many,), pretrain_steps, 1e-3, weight_decay=0.01, warmup=20, decay="cosine")
-    own = preserving(subject, weight=0.3, count=num_class_pictures, batch=batch)
+    own = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
     tuning = Stage((words(word), learned(change)), own, steps, lr)
     return Recipe(
         says=f"{subject.noun} {subject.handle}",
@@ -70,5 +84,5 @@ def dreamtuner(
             reference_stream=noised_reference(looked_at, f"a photo of a {subject.noun} {subject.handle}"),
         ),
         weights="dreamtuner" if encoder else None,
-        notes=prior_note(1.0, num_class_pictures),
+        notes=prior_note(prior_weight, num_class_pictures),
     )

@@ -23,14 +23,25 @@ DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # depths in CLIP; the token of the fir
     title="ELITE",
     arxiv="2302.13848",
     scope=("object",),
-    full_size={"steps": 70_000, "local_steps": 200_000, "lr": 6.4e-5, "local_lr": 3.2e-4, "batch": 64},
+    full_size={
+        "width": 1024,
+        "layers": 3,
+        "steps": 70_000,
+        "local_steps": 200_000,
+        "lr": 6.4e-5,
+        "local_lr": 3.2e-4,
+        "batch": 64,
+    },
     same=("local",),
-    source="train_global.sh and train_local.sh of csyxwei/ELITE: 1e-6 and 1e-5 times batches of 64 and 32 pictures",
+    source="train_global.py, train_local.py and their scripts in csyxwei/ELITE: learning rates of 1e-6 and 1e-5 times "
+    "batches of 64 and 32 pictures",
 )
 def elite(
     subject: Subject,
     *,
     local: float = 0.8,
+    width: int = 48,
+    layers: int = 2,
     steps: int = 450,
     local_steps: int = 300,
     lr: float = 1e-3,
@@ -41,12 +52,15 @@ def elite(
     picture gated by that word's attention.
 
     The words of the four other depths are there in the first stage alone, to take on what is not the subject. The
-    authors train whole copies of the keys and values, here low-rank changes of them; their target is the picture
+    authors train whole copies of the keys and values, here low-rank changes of them; their mappers' layers end in
+    leaky rectifiers, here in GELU; their target is the picture
     itself, cut to its box, here another picture of the subject; and their pictures are blurred and bent as well as
     turned and mirrored.
 
     Settings:
         local: strength of the details during sampling; 0 leaves them out
+        width: width of the mappers' hidden layers
+        layers: linear maps of each mapper, 2 or more
         steps: updates of the first stage of the one-time training, the word
         local_steps: updates of the second stage, the details
         lr: learning rate of the first stage
@@ -54,10 +68,12 @@ def elite(
         batch: pictures in an update
     """
     depths = clip_depths(DEPTHS)
-    making = words_of_pictures(subject, each_of(depths), words_of_depths(subject.noun))
+    making = words_of_pictures(subject, each_of(depths), words_of_depths(subject.noun, width, layers))
     word = changed_states(subject.handle, like=subject.noun, making=making, name="elite")
     keys = low_rank(8, "cross_attention_kv", name="elite.keys")
-    details = local_attention(subject, alone(placed(depths)), details_of_depths(), strength=local, name="elite.local")
+    details = local_attention(
+        subject, alone(placed(depths)), details_of_depths(width, layers), strength=local, name="elite.local"
+    )
     seen = pairs(batch=batch, named=subject.handle, changes=(jittered(),))
     subjects = pairs(batch=batch, named=subject.handle, changes=(jittered(),), masked=True)
     stage = partial(Stage, weight_decay=0.01, warmup=20, decay="cosine")

@@ -18,6 +18,7 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs
 
 NAME = "kim_sod_cnn"
+SHARES = (3, 6, 10, 12)  # channels of each level, in twelfths of the last's
 
 
 @method(
@@ -25,16 +26,25 @@ NAME = "kim_sod_cnn"
     venue="Electronics 12(22):4707",
     year=2023,
     scope=("object",),
-    full_size={"steps": 70_000, "local_steps": 200_000, "lr": 6.4e-5, "batch": 64},
+    full_size={
+        "width": 1024,
+        "channels": 384,
+        "steps": 70_000,
+        "local_steps": 200_000,
+        "lr": 6.4e-5,
+        "batch": 64,
+    },
     same=("local", "candidates"),
     source="not found: we read the abstract alone (mdpi.com/2079-9292/12/22/4707); ELITE's (csyxwei/ELITE), "
-    "whose two stages it has",
+    "whose two stages and mapper's width it has; channels are ours",
 )
 def kim_sod_cnn(
     subject: Subject,
     *,
     local: float = 0.8,
     candidates: int = 3,
+    width: int = 256,
+    channels: int = 96,
     steps: int = 300,
     local_steps: int = 300,
     lr: float = 1e-3,
@@ -50,15 +60,23 @@ def kim_sod_cnn(
     Settings:
         local: strength of the details during sampling; 0 leaves them out
         candidates: number of candidates for each picture, of which the nearest to the subject is returned
+        width: width of the word mapping's hidden layer
+        channels: channels of the last convolution, a multiple of 96
         steps: updates of the first stage of the one-time training, the word
         local_steps: updates of the second stage, the details
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training
     """
-    making = words_of_pictures(subject, alone(mean_of(clip_global)), one_word(subject.noun))
+    making = words_of_pictures(subject, alone(mean_of(clip_global)), one_word(subject.noun, width))
     word = changed_states(subject.handle, like=subject.noun, making=making, name=NAME)
     keys = low_rank(8, "cross_attention_kv", name=f"{NAME}.keys")
-    details = local_attention(subject, pictures_alone(), details_of_pixels(), strength=local, name=f"{NAME}.local")
+    details = local_attention(
+        subject,
+        pictures_alone(),
+        details_of_pixels(tuple(channels * share // 12 for share in SHARES)),
+        strength=local,
+        name=f"{NAME}.local",
+    )
     whole = denoising(pairs(batch=batch, named=subject.handle))
     masked = denoising(pairs(batch=batch, named=subject.handle, masked=True))
     stage = partial(Stage, weight_decay=0.01, warmup=20, decay="cosine")

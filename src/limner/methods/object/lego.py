@@ -26,7 +26,7 @@ def lego(
     subject: Subject,
     *,
     near: str = "",
-    far: str = "beach snow jungle kitchen",
+    far: str = "",
     context_weight: float = 0.1,
     steps: int = 240,
     lr: float = 1e-2,
@@ -41,7 +41,7 @@ def lego(
 
     Settings:
         near: words near to the concept, with spaces between; empty is the class noun
-        far: words far from the concept
+        far: words far from the concept, with spaces between; empty is everyday words unlike the near ones
         context_weight: weight of the contrast between those; 0 leaves it out
         steps: updates
         lr: learning rate

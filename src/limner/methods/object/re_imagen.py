@@ -20,10 +20,10 @@ from limner.parts.sources import retrieved
     title="Re-Imagen",
     arxiv="2209.14491",
     scope=("object",),
-    full_size={"steps": 1_000_000, "lr": 1e-4, "batch": 64},
+    full_size={"width": 320, "rank": 64, "steps": 1_000_000, "lr": 1e-4, "batch": 64},
     same=("neighbours", "neighbour_guidance", "share"),
     source="not found: the authors train a whole model and publish no code; IP-Adapter's (arXiv:2308.06721), "
-    "which trains added attention too",
+    "which trains added attention too; width and rank are ours",
 )
 def re_imagen(
     subject: Subject,
@@ -31,6 +31,8 @@ def re_imagen(
     neighbours: int = 2,
     neighbour_guidance: float = 4.0,
     share: float = 0.5,
+    width: int = 64,
+    rank: int = 4,
     steps: int = 350,
     lr: float = 2e-3,
     batch: int = 12,
@@ -46,13 +48,15 @@ def re_imagen(
         neighbours: pictures to look at, of the corpus in training and of the subject during sampling; 0 is the base
         neighbour_guidance: guidance by what the neighbours add, at the steps that drop them
         share: share of the steps with guidance that drops the text; the others drop the neighbours
+        width: width of the new attention, an even number
+        rank: rank of the change of the denoiser
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training
     """
     if not neighbours:
         return Recipe(says=subject.noun)
-    network = in_context(replace(subject, pictures=subject.pictures[:neighbours]))
+    network = in_context(replace(subject, pictures=subject.pictures[:neighbours]), width=width, rank=rank)
     source = retrieved(batch=batch, neighbours=neighbours)
     both = interleaved(between("negative"), between("words", scale=neighbour_guidance), share=share)
     return Recipe(

@@ -21,10 +21,19 @@ from limner.parts.sources import expert_pairs, photos
     title="SuTI",
     arxiv="2304.00186",
     scope=("object",),
-    full_size={"expert_steps": 500, "expert_lr": 1e-4, "gain": 0.02, "lr": 1e-4, "batch": 64},
+    full_size={
+        "width": 320,
+        "rank": 64,
+        "expert_steps": 500,
+        "expert_lr": 1e-4,
+        "gain": 0.02,
+        "lr": 1e-4,
+        "batch": 64,
+    },
     same=("demonstrations", "demonstration_guidance", "share", "experts", "steps"),
     source="gain: Sec. 3 of arXiv:2304.00186; the experts' rate is that of low-rank changes in diffusers, "
-    "the apprentice's IP-Adapter's (arXiv:2308.06721); there is no code of the authors'",
+    "the apprentice's IP-Adapter's (arXiv:2308.06721); there is no code of the authors'; width and rank are those "
+    "of Re-Imagen here",
 )
 def suti(
     subject: Subject,
@@ -36,6 +45,8 @@ def suti(
     expert_steps: int = 100,
     expert_lr: float = 4e-3,
     gain: float = 0.0,
+    width: int = 64,
+    rank: int = 4,
     steps: int = 150,
     lr: float = 5e-4,
     batch: int = 12,
@@ -55,11 +66,13 @@ def suti(
         expert_steps: updates of every expert
         expert_lr: learning rate of every expert
         gain: least gain of an expert's picture over the demonstrations in CLIP's similarity to the prompt
+        width: width of the new attention, an even number, as in the weights of Re-Imagen
+        rank: rank of the change of the denoiser, as in those weights
         steps: updates of the apprentice, once
         lr: learning rate of the apprentice
         batch: pictures in an update of the apprentice
     """
-    network = in_context(replace(subject, pictures=subject.pictures[:demonstrations]))
+    network = in_context(replace(subject, pictures=subject.pictures[:demonstrations]), width=width, rank=rank)
 
     def expert(member: Subject) -> Recipe:
         change, loss = low_rank(8, layers="everything"), denoising(photos(member, batch=2))

@@ -20,7 +20,7 @@ from limner.parts.sources import pairs
     title="UMM-Diffusion",
     arxiv="2303.09319",
     scope=("object",),
-    full_size={"steps": 70_000, "lr": 6.4e-5, "batch": 64},
+    full_size={"width": 1024, "steps": 70_000, "lr": 6.4e-5, "batch": 64},
     same=("alpha",),
     source="not published; those of ELITE's first stage (csyxwei/ELITE), which maps a picture to a word too",
 )
@@ -28,6 +28,7 @@ def umm_diffusion(
     subject: Subject,
     *,
     alpha: float = 0.8,
+    width: int = 256,
     steps: int = 600,
     lr: float = 1e-3,
     batch: int = 32,
@@ -40,11 +41,12 @@ def umm_diffusion(
 
     Settings:
         alpha: share of the prediction that sees the subject; 0 is the base reading the class noun
+        width: width of the mapping's hidden layer
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training
     """
-    making = words_of_pictures(subject, close_up(mean_of(clip_global)), one_word(subject.noun))
+    making = words_of_pictures(subject, close_up(mean_of(clip_global)), one_word(subject.noun, width))
     word = changed_states(subject.handle, like=subject.noun, making=making, name="umm_diffusion")
     loss = denoising(pairs(batch=batch, named=subject.handle))
     return Recipe(

@@ -1,4 +1,4 @@
-"""Attention of a token guided into a box while sampling."""
+"""Attention of a token guided into a region while sampling."""
 
 from __future__ import annotations
 
@@ -35,14 +35,21 @@ def box_of(text: str) -> Box | None:
 
 
 def drawn_into(
-    word: str, box: Box, *, strength: float = 30.0, until: float = 0.4, enough: float = 0.2, tries: int = 5
+    word: str,
+    box: Box | None = None,
+    *,
+    strength: float = 30.0,
+    until: float = 0.4,
+    enough: float = 0.2,
+    tries: int = 5,
 ) -> LatentOperation:
-    """Gradient steps on the latents that move a token's attention into a box (Sec. 4.2 of arXiv:2312.08048).
+    """Gradient steps on the latents that move a token's attention into a region (Sec. 4.2 of arXiv:2312.08048).
 
-    The loss is strength * (1 - inside)^2, where `inside` is the share of the token's attention in the box.
+    The loss is strength * (1 - inside)^2, where `inside` is the share of the token's attention in the region. That is
+    the region that the user gives the token for a picture, else the box; without either, nothing acts.
 
     word: the token as prompts write it
-    box: left, top, right, bottom, as shares of the picture
+    box: left, top, right, bottom, as shares of the picture, for pictures without regions
     strength: step size on the latents
     until: share of the sampling steps in which it acts, noisiest first
     enough: value of (1 - inside)^2 at which it ends, 0 to 1
@@ -53,13 +60,14 @@ def drawn_into(
         import torch
 
         rows = [k for k, prompt in enumerate(moment.prompts) if word in prompt]
-        if moment.step >= until * moment.total or not rows:
+        region = moment.regions.get(word, None if box is None else region_of(box, moment.latents))
+        if moment.step >= until * moment.total or not rows or region is None:
             return moment.latents
         x = moment.latents.clone()
         for _ in range(tries):
             part = x[rows].detach().requires_grad_(True)
             with torch.enable_grad():
-                missing = (1 - _inside(moment, part, rows, word, box)).square()
+                missing = (1 - _inside(moment, part, rows, word, region)).square()
                 far = missing[missing > enough]
                 if not len(far):
                     break
@@ -70,9 +78,24 @@ def drawn_into(
     return operation
 
 
-def _inside(moment: Moment, latents: Tensor, rows: list[int], word: str, box: Box) -> Tensor:
-    """[rows]: the share of the word's attention in the box."""
+def region_of(box: Box, latents: Tensor) -> Tensor:
+    """[1, 1, h, w]: 1 inside of a box, 0 outside.
+
+    box: left, top, right, bottom, as shares of the picture
+    latents: latents of the picture's size [B, C, h, w]
+    """
+    region = latents.new_zeros(1, 1, *latents.shape[2:])
+    height, width = latents.shape[2:]
+    left, right = (round(edge * width) for edge in box[::2])
+    top, bottom = (round(edge * height) for edge in box[1::2])
+    region[..., top:bottom, left:right] = 1
+    return region
+
+
+def _inside(moment: Moment, latents: Tensor, rows: list[int], word: str, region: Tensor) -> Tensor:
+    """[rows]: the share of the word's attention in the region."""
     import torch
+    import torch.nn.functional as F
 
     base, words = moment.adapted.base, moment.adapted.words
     prompts = tuple(moment.prompts[row] for row in rows)
@@ -85,6 +108,5 @@ def _inside(moment: Moment, latents: Tensor, rows: list[int], word: str, box: Bo
     places = [base.word_places(text, word, words=words)[0] for text in prompts]
     own = torch.stack([maps[k, :, place] for k, place in enumerate(places)])
     side = round(own.shape[1] ** 0.5)
-    left, top, right, bottom = (round(edge * side) for edge in box)
-    own = own.unflatten(1, (side, side))
-    return own[:, top:bottom, left:right].sum((1, 2)) / own.sum((1, 2)).clamp_min(1e-8)
+    where = F.adaptive_avg_pool2d(region.to(own), side).flatten(1)
+    return (own * where).sum(1) / own.sum(1).clamp_min(1e-8)

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.streams import stream
 from limner.core.types import Live
+from limner.errors import UnknownName
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.modifiers.parameters import taken
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from limner.core.types import AttentionCall, Kind, Pass, Site
 
 LAYERS = ("query", "key", "value", "out")
+MIXINGS = ("attention", "layer")
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,15 @@ class context_stack:
 
     In the image flow every cross-attention site is a layer of its own, which reads picture features [B, L, D] and no
     text (arXiv:2211.08332). In sampling a site gives ratio * text's + (1 - ratio) * pictures' (mixing by "attention" in
-    the authors' vd.py). In training, rows with references are the image flow alone, others the text flow. The layers
-    start as copies of the text's where the widths allow. Rows without pictures read zeros.
+    the authors' vd.py), or one of the two, drawn anew in every step (mixing by "layer" there). In training, rows with
+    references are the image flow alone, others the text flow. The layers start as copies of the text's where the widths
+    allow. Rows without pictures read zeros.
 
     subject: the subject whose pictures are used in sampling
     look: base and references -> features [B, L, D]
     ratio: share of the text flow in sampling, from 0 to 1: 1 is the text flow, 0 the image flow, both bit for bit
+    mixing: "attention", the sum at every site, or "layer", one flow at each site, the text flow with probability
+        `ratio`
     name: prefix of its tensors' names
     """
 
@@ -41,12 +47,15 @@ class context_stack:
     subject: Subject
     look: Look
     ratio: float = 0.5
+    mixing: str = "attention"
     name: str = "context_stack"
 
     @contextmanager
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
+        if self.mixing not in MIXINGS:
+            raise UnknownName("mixing", self.mixing, MIXINGS)
         features = looked_at(base, self.subject, self.look, stored, f"{self.name}.features")
         sites = {site.name: site for site in base.sites if site.kind in self.acts_in}
         start = {
@@ -61,7 +70,7 @@ class context_stack:
             if call.site.name in sites and live.on:
                 states = self._states(base, call.run, features, len(call.query))
                 given = {key: own[f"{self.name}.{call.site.name}.{key}"] for key in (*LAYERS, "bias")}
-                picture, share = _attended(call, states, given), 1 - scale * (1 - self._share(call.run))
+                picture, share = _attended(call, states, given), 1 - scale * (1 - self._share(call))
                 call.on_result.append(lambda text: picture.to(text).lerp(text, share))
             return call
 
@@ -69,9 +78,18 @@ class context_stack:
             live.operations = (operation,)
         yield live
 
-    def _share(self, run: Pass) -> float:
-        """The text flow's share of a run."""
-        return self.ratio if run.random is None else float(run.references is None)
+    def _share(self, call: AttentionCall) -> Tensor | float:
+        """The text flow's share in a call, or in each of its rows [B, 1, 1]."""
+        import torch
+
+        run = call.run
+        if run.random is not None:
+            return float(run.references is None)
+        if self.mixing == "attention":
+            return self.ratio
+        seeds, about = run.seeds or (0,) * len(call.query), (call.site.index, run.step or 0)
+        draws = torch.cat([torch.rand(1, generator=stream(seed, "context of a layer", *about)) for seed in seeds])
+        return (draws < self.ratio).to(call.query).view(-1, 1, 1)
 
     def _states(self, base: Base, run: Pass, features: Tensor, rows: int) -> Tensor:
         """[rows, L, D]"""

@@ -22,7 +22,7 @@ class details_of_pixels:
     the text-encoder hidden states, and zero outside the subject. The background is made plain before the first
     convolution.
 
-    widths: channels of each level
+    widths: channels of each level, multiples of 8
     """
 
     widths: tuple[int, ...] = (24, 48, 80, 96)

@@ -30,7 +30,8 @@ class gated_attention:
 
     S is a self-attention over the positions z and the features f; gamma, one number a layer, is zero at first
     (arXiv:2304.03411). f are features of the subject's pictures [B, L, …] through two learned layers, shared by all
-    sites. Rows without pictures are unchanged. In training the strength is 1.
+    sites. Rows without pictures are unchanged. In training the strength is 1. z are the hidden states behind the norm
+    of cross-attention, which queries see with the addition; the residual stream gets the addition alone.
 
     subject: the subject whose pictures are used in sampling
     look: base and references -> features [B, L, …]

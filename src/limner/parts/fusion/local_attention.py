@@ -175,16 +175,20 @@ class details_of_depths:
     subject (the local mapping of ELITE, arXiv:2302.13848).
 
     hidden: width of the perceptrons
+    layers: linear maps of each perceptron
     """
 
     hidden: int = 48
+    layers: int = 2
 
     def __call__(self, base: Base, shape: tuple[int, ...], generator: Generator) -> tuple[dict[str, Tensor], Details]:
         start: dict[str, Tensor] = {}
         wide = base.states_shape[1]
         for depth in range(shape[-2]):
             for what in ("whole", "places"):
-                start |= perceptron_start(f"{what}.{depth}", shape[-1] - 1, self.hidden, wide, generator)
+                start |= perceptron_start(
+                    f"{what}.{depth}", shape[-1] - 1, self.hidden, wide, generator, layers=self.layers
+                )
 
         def details(own: Mapping[str, Tensor], seen: Tensor) -> Tensor:
             states, where = seen[..., :-1], seen[:, :, 1:, 0, -1:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limner.parts.encoders.perceptron import perceptron, perceptron_start
 
@@ -59,17 +59,20 @@ class words_of_depths:
 
     start: word near whose vector tokens start
     hidden: width of the perceptrons
+    layers: linear maps of each perceptron
     """
 
     start: str
     hidden: int = 48
+    layers: int = 2
 
     def __call__(self, base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
         own, table = _base_and(base, self.start), base.word_table().float()
         into, wide, spread = shape[-1], table.shape[1], 0.1 * float(table.std())
         for depth in range(shape[-2]):
             for what in ("whole", "places"):
-                own |= perceptron_start(f"{what}.{depth}", into, self.hidden, wide, generator, spread=spread)
+                about: Any = {"spread": spread, "layers": self.layers}
+                own |= perceptron_start(f"{what}.{depth}", into, self.hidden, wide, generator, **about)
 
         def vectors(own: Mapping[str, Tensor], seen: Tensor, nouns: Tensor, run: Pass) -> Tensor:
             import torch

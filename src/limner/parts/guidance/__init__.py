@@ -3,7 +3,7 @@
 from limner.engine.guidance import classifier_free
 
 from .adapter import adapter_guidance
-from .adjoint import feature_distance, symplectic_adjoint_guidance
+from .adjoint import distance_of, feature_distance, symplectic_adjoint_guidance
 from .attention import attention_into_mask
 from .branches import between, interleaved, picture_then_text
 from .concept import concept_and_text, dual_process
@@ -26,6 +26,7 @@ __all__ = [
     "classifier_free",
     "concept_and_text",
     "delayed",
+    "distance_of",
     "dual_process",
     "enforced",
     "feature_distance",

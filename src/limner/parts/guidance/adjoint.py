@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from limner.core.streams import stream
+from limner.errors import UnknownName
+from limner.parts.encoders.clip import clip_global
+from limner.parts.encoders.faces import face_embedding
 from limner.parts.modifiers.reference import FEATURES, reference_features
 from limner.parts.objectives.rewards import levels
 
@@ -32,6 +35,59 @@ def feature_distance(base: Base, pixels: Tensor, wanted: Tensor) -> Tensor:
 
     seen = F.normalize(base.picture_features(pixels).float(), dim=-1)
     return (seen - F.normalize(wanted.float(), dim=-1)).norm(dim=-1)
+
+
+def style_features(base: Base, pixels: Tensor) -> Tensor:
+    """[B, D, D]: Gram matrices of CLIP's patch tokens at a sixth of its depth, over the number of tokens.
+
+    This is the second of twelve layers, as in the authors' style_transfer.py.
+
+    base: the base, with an image encoder
+    pixels: [B, 3, H, W] in [0, 1]
+    """
+    tokens = base.picture_states(pixels, (1 / 6,))[:, 1:].float()
+    return tokens.mT @ tokens / tokens.shape[1]
+
+
+def style_distance(base: Base, pixels: Tensor, wanted: Tensor) -> Tensor:
+    """[B]: the norm of the difference between Gram matrices of pictures and a reference's.
+
+    base: the base, with an image encoder
+    pixels: [B, 3, H, W] in [0, 1]
+    wanted: Gram matrix of the reference [1, D, D]
+    """
+    return (style_features(base, pixels) - wanted.float()).flatten(1).norm(dim=1)
+
+
+def face_distance(base: Base, pixels: Tensor, wanted: Tensor) -> Tensor:
+    """[B]: Euclidean distance of unit embeddings of faces from a reference's. A picture without a face has a constant
+    one.
+
+    base: the base, with a face recogniser
+    pixels: [B, 3, H, W] in [0, 1]
+    wanted: embedding of the reference [1, D]
+    """
+    import torch.nn.functional as F
+
+    return (face_embedding(base, pixels).float() - F.normalize(wanted.float(), dim=-1)).norm(dim=-1)
+
+
+DISTANCES: dict[str, tuple[Callable[[Base, Tensor], Tensor], Distance]] = {
+    "object": (clip_global, feature_distance),
+    "style": (style_features, style_distance),
+    "face": (face_embedding, face_distance),
+}
+"""Features of a picture, and the distance of pictures from a reference with them, by the kind of subject."""
+
+
+def distance_of(kind: str) -> tuple[Callable[[Base, Tensor], Tensor], Distance]:
+    """Features and distance for a kind of subject. Raises `InputError` for a kind that has none.
+
+    kind: "object", "style" or "face"
+    """
+    if kind not in DISTANCES:
+        raise UnknownName("distance", kind, DISTANCES)
+    return DISTANCES[kind]
 
 
 def symplectic_adjoint_guidance(

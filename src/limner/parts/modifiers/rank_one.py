@@ -18,12 +18,8 @@ if TYPE_CHECKING:
     from limner.core.base import Base
     from limner.core.types import AttentionCall, Kind
 
-TEMPLATES = ("a photo of a {} {}", "a picture of a {} {}", "a {} {}", "two of a {} {}", "a painting of a {} {}")
-NOUNS = ("dog", "cat", "car", "house", "boat", "chair", "person", "robot", "plant", "bear", "teapot", "backpack")
-PLACES = (
-    "", "on the beach", "in the snow", "in the city", "in a meadow", "in the kitchen", "at night", "with a red hat",
-    "on the road", "wearing a scarf",
-)  # fmt: skip
+CAPTIONS = 600
+"""Captions over which the second moment of hidden states is taken, for a small text encoder."""
 FOLLOW = 0.99
 """Decay of the direction's moving average over the token's hidden state in training."""
 RIDGE = 0.003
@@ -37,12 +33,13 @@ class key_locked:
     s(e) = i' C^-1 e / i' C^-1 i, and the gate is g = sigmoid((s - bias) / temperature) (Eq. 4 and 5 of
     arXiv:2305.01644). i is a moving average of the token's hidden state in training. C is the second moment of
     text-encoder hidden states over captions. For keys o is locked to the output for the class noun's hidden state; for
-    values it is learned, from the same start.
+    values it is learned, from the same start. A concept stores C^-1 i, so that captions are read for training alone.
 
     word: the token
     noun: its class noun
     bias: similarity s at which the gate is half open
     temperature: width of the gate's transition, more than 0
+    captions: number of captions for C
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -51,6 +48,7 @@ class key_locked:
     noun: str
     bias: float = 0.75
     temperature: float = 0.1
+    captions: int = CAPTIONS
 
     @contextmanager
     def __call__(
@@ -59,8 +57,16 @@ class key_locked:
         import torch
 
         sites = [site for site in base.sites if site.kind == "cross"]
+        made: dict[str, Tensor] = {}
+
+        def inverse() -> Tensor:
+            """C^-1, made on its first use."""
+            if not made:
+                with torch.no_grad():
+                    made["inverse"] = torch.linalg.inv(second_moment(base, self.captions))
+            return made["inverse"]
+
         with torch.no_grad():
-            inverse = torch.linalg.inv(second_moment(base))
             noun = noun_state(base, self.noun)
             targets = {site.name: tuple(layer(noun) for layer in base.key_value(site)) for site in sites}
         prefix = f"rank_one.{self.word}."
@@ -70,7 +76,9 @@ class key_locked:
         direction = stored.get(place, noun).detach().clone().to(noun)
         if direction.shape != noun.shape:
             raise FileError(f"{place} is {tuple(direction.shape)} in the concept; this base wants {tuple(noun.shape)}")
-        live = Live({**own, place: direction})
+        known = stored.get(f"{prefix}toward")
+        toward = (inverse().to(direction) @ direction if known is None else known).detach().clone().to(direction)
+        live = Live({**own, place: direction, f"{prefix}toward": toward})
 
         def operation(call: AttentionCall) -> AttentionCall:
             rows = [k for k, prompt in enumerate(call.run.prompts) if self.word in prompt]
@@ -79,8 +87,9 @@ class key_locked:
             if call.run.random is not None and id(self) not in call.run.cache:
                 call.run.cache[id(self)] = True
                 follow_token(base, call, rows, self.word, direction)
+                toward.copy_(inverse().to(direction) @ direction)
             states = call.states[rows]
-            about = (*self.gates(states, direction, inverse), direction)
+            about = (*self.gates(states, direction, toward), direction)
             at = torch.tensor(rows, device=call.key.device)
             layers = base.key_value(call.site)
             edits = (targets[call.site.name][0], own[f"{prefix}{call.site.name}"])
@@ -97,9 +106,14 @@ class key_locked:
             live.operations = (operation,)
         yield live
 
-    def gates(self, states: Tensor, direction: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-        """s(e) and g(e), each [...], of hidden states [..., D]."""
-        toward = inverse.to(states) @ direction.to(states)
+    def gates(self, states: Tensor, direction: Tensor, toward: Tensor) -> tuple[Tensor, Tensor]:
+        """s(e) and g(e), each [...], of hidden states [..., D].
+
+        states: [..., D]
+        direction: i, [D]
+        toward: C^-1 i, [D]
+        """
+        direction, toward = direction.to(states), toward.to(states)
         along = states @ toward / (direction @ toward)
         return along, ((along - self.bias) / self.temperature).sigmoid()
 
@@ -126,17 +140,21 @@ def follow_token(base: Base, call: AttentionCall, rows: list[int], word: str, di
         direction.lerp_(torch.stack(seen).mean(0).to(direction), 1 - FOLLOW)
 
 
-def second_moment(base: Base) -> Tensor:
+def second_moment(base: Base, count: int = CAPTIONS) -> Tensor:
     """[D, D]: E[e e'] over text-encoder hidden states of captions, with a ridge.
 
     base: the base
+    count: number of captions, of its corpus or in everyday words
     """
     import torch
 
-    captions = [t.format(n, p).strip() for t in TEMPLATES for n in NOUNS for p in PLACES]
-    states = torch.cat([base.text_states(captions[k : k + 32], words={}) for k in range(0, len(captions), 32)])
-    flat = states.flatten(0, 1).float()
-    moment = flat.T @ flat / len(flat)
+    from limner.parts.sources.everyday import texts_for
+
+    captions, parts = texts_for(base, count), []
+    for first in range(0, count, 32):
+        flat = base.text_states(captions[first : first + 32], words={}).flatten(0, 1).float()
+        parts.append(flat.T @ flat)
+    moment = torch.stack(parts).sum(0) / (count * base.states_shape[0])
     ridge: Tensor = RIDGE * moment.diagonal().mean() * torch.eye(len(moment), device=moment.device)
     return moment + ridge
 

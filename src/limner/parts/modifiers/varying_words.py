@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from limner.core.base import Base
-    from limner.core.types import AttentionCall, Kind, Pass, Streams
+    from limner.core.types import AttentionCall, Kind, Pass, Site, Streams
 
 
 @dataclass(frozen=True)
@@ -303,28 +303,45 @@ def neural(*, width: int = 128, anchors: int = 10, keep: float = 0.5, units: int
 
 
 ATTRIBUTES = ("colour", "object", "layout", "style")
-SCOPES = {"layout": ("coarse", 2), "colour": ("fine", 2), "object": ("coarse", 1), "style": ("fine", 0)}
+SCOPES = {"layout": ("coarse", 2), "colour": ("moderate", 2), "object": ("coarse", 1), "style": ("moderate", 0)}
 """Attribute -> layers and third of the time (2 the noisiest) in which its vector is read (Fig. 3 of
 arXiv:2311.11919)."""
+
+
+def scales(sites: Sequence[Site]) -> list[str]:
+    """ "fine", "moderate" or "coarse" of each cross-attention layer of a UNet, by the resolution at which it acts.
+
+    The first blocks on the way down and the last on the way up are fine, those next to them moderate, and all others
+    coarse (for Stable Diffusion: 64, 32, and 16 and below). Without a third resolution the finest is moderate.
+
+    sites: the layers, in the order they run
+    """
+    blocks = list(dict.fromkeys((site.block, *site.name.split(".")[:2]) for site in sites))
+    down, up = (len([block for block in blocks if block[0] == way]) for way in ("down", "up"))
+    levels = {}
+    for block in blocks:
+        same = [other for other in blocks if other[0] == block[0]].index(block)
+        levels[block] = {"down": same, "mid": max(down, up), "up": max(up - 1 - same, 0)}[block[0]]
+    first = 0 if max(levels.values()) > 1 else 1
+    names = ("fine", "moderate", "coarse")
+    return [names[min(levels[site.block, *site.name.split(".")[:2]] + first, 2)] for site in sites]
 
 
 def scoped(attributes: Sequence[str] = ATTRIBUTES) -> Vary:
     """A vector for each attribute, read only in its layers and its third of the time (MATTE, Sec. 3 of
     arXiv:2311.11919).
 
-    Elsewhere the token is the one it starts from. Coarse layers are the inner half of the cross-attention sites, in the
-    order they run; fine ones the outer.
+    Elsewhere, and in fine layers, the token is the one it starts from.
 
     attributes: attributes that are read, of ATTRIBUTES
     """
 
     def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
         start = {name: plain.mean(0).cpu().float().clone() for name in ATTRIBUTES}
-        quarter = sites / 4
+        where = scales([site for site in base.sites if site.kind == "cross"])
 
         def vectors(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:
-            here = "coarse" if quarter <= site < sites - quarter else "fine"
-            vectors_in_scope = [own[name] for name in attributes if SCOPES[name] == (here, moment)]
+            vectors_in_scope = [own[name] for name in attributes if SCOPES[name] == (where[site], moment)]
             return vectors_in_scope[0][None] if vectors_in_scope else plain
 
         return Varied(start, lambda time: min(time * 3 // base.num_train_times, 2), vectors)

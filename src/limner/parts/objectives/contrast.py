@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from limner.core.recipe import Objective
 from limner.errors import InputError
+from limner.parts.sources.everyday import LOOKS, NOUNS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,23 +28,51 @@ def contrast(
     source: gives step and random stream; its pictures are not used
     word: the placeholder token
     near: words with a similar meaning
-    far: words with another meaning
+    far: words with another meaning; empty is everyday words with the least similar hidden states
     temperature: divisor of the cosines
     """
-    if not near or not far:
-        raise InputError("contrast needs words on both sides: some near the concept and some far from it")
+    if not near:
+        raise InputError("contrast needs words near the concept: name one, such as its class noun")
+
+    others = {"": tuple(far)} if far else {}
 
     def value(step: Step) -> Tensor:
         import torch
 
         base, words = step.adapted.base, step.adapted.words
+        key = "" if far else base.fingerprint
+        if key not in others:
+            others[key] = tuple(unlike(base, near))
         with torch.no_grad():
-            known = pooled(base, [*near, *far], words={})
+            known = pooled(base, [*near, *others[key]], words={})
         own = pooled(base, [word], words=words)
         alike = torch.cosine_similarity(own, known) / temperature
         return torch.logsumexp(alike, 0) - torch.logsumexp(alike[: len(near)], 0)
 
     return Objective(f"contrast({source.name})", source, value)
+
+
+FAR = 8
+"""Number of everyday words that stand for all other meanings."""
+
+
+def unlike(base: Base, near: Sequence[str], count: int = FAR) -> list[str]:
+    """Everyday nouns and adjectives whose hidden states are least similar to those of some words.
+
+    Words that the base does not know are left out, where its vocabulary is small.
+
+    base: the base
+    near: the words
+    count: number of nouns and adjectives
+    """
+    import torch
+
+    known = base.capabilities.known_words() if base.capabilities.known_words else {*NOUNS, *LOOKS}
+    words = [word for word in (*NOUNS, *LOOKS) if word in known and word not in near]
+    with torch.no_grad():
+        own, others = pooled(base, near, words={}), pooled(base, words, words={})
+        alike = torch.cosine_similarity(others[:, None], own[None], dim=-1).amax(1)
+    return [words[k] for k in alike.argsort()[:count].tolist()]
 
 
 def missed(logits: Tensor, right: Tensor) -> Tensor:

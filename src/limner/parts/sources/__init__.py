@@ -23,6 +23,7 @@ from .pool import growing_pool
 from .prompts import prompts
 from .relocated import relocated
 from .recognition import recognition_pictures
+from .rescaled import rescaled_photos
 from .retrieved import retrieved
 from .shown import all_seen
 from .texts import corpus_texts
@@ -63,6 +64,7 @@ __all__ = [
     "recognition_pictures",
     "references_to_paint",
     "relocated",
+    "rescaled_photos",
     "retrieved",
     "shown_for",
     "style_photos",
