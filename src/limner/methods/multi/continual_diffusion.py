@@ -36,7 +36,7 @@ def continual_diffusion(
     The next subject is learned after a concept (`limner learn … --after FILE`, `learn(..., after=concept)`): the
     changes and tokens of earlier subjects stay as they are, and the new change pays for each weight by the square of
     what they moved it. No class images and no pictures of earlier subjects are used, as in the paper. All subjects of
-    one concept have one rank. On the pocket base, a dog learned first loses a third of its gain as a car follows, and
+    one concept have one rank. On a small base, a dog learned first loses a third of its gain as a car follows, and
     without the loss more than half (150 updates each).
 
     Settings:

@@ -39,7 +39,7 @@ class changed_states:
     `like`. The states are also rewritten in rows with a reference and an empty prompt, which show the picture alone.
 
     Several such tokens work together in one prompt where their rewritings are of one kind, which is named by the
-    attribute `composes`: VECTORS, MERGED, or a kind of their own whose rewritings read what the others offer (`offers`).
+    attribute `composes`: VECTORS, MERGED, or a kind of their own that reads what the others offer (`offers`).
     Any other rewriting needs a prompt of its own: a second one there is a `PromptError`.
 
     word: the token
