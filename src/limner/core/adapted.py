@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from .base import Base
+    from .recipe import FirstPass
     from .types import (
         AttentionOp,
         Batch,
@@ -108,6 +109,8 @@ class Adapted(Protocol):
     def candidates(self) -> Candidates | None: ...
 
     # the sampling that comes before each picture's own; None where no recipe asks for one
+    @property
+    def first_pass(self) -> FirstPass | None: ...
 
     # places of the adapters that act in every region of a picture: control branches, motion modules, styles
     @property
