@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from .base import Base
-    from .recipe import FirstPass
     from .types import (
         AttentionOp,
         Batch,
@@ -108,9 +107,9 @@ class Adapted(Protocol):
     @property
     def candidates(self) -> Candidates | None: ...
 
-    # the sampling that comes before each picture's own; None where no recipe asks for one
+    # the sampling that comes before each picture's own (`recipe.FirstPass`); None where no recipe asks for one
     @property
-    def first_pass(self) -> FirstPass | None: ...
+    def first_pass(self) -> Any: ...
 
     # places of the adapters that act in every region of a picture: control branches, motion modules, styles
     @property
