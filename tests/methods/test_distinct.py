@@ -135,7 +135,12 @@ def test_custom_diffusion_shows_its_pictures_at_sizes_that_captions_name(
     monkeypatch.setattr(base, "encode", encode)
     batches = [draw(step, streams(0, "photos", 0, step)) for step in range(8)]
     texts = [text for batch in batches for text in batch.prompts]
-    counts = torch.nn.functional.interpolate(torch.cat([batch.mask for batch in batches]), (128, 128))[:, 0] > 0
+    counts = (
+        torch.nn.functional.interpolate(
+            torch.cat([batch.mask for batch in batches if batch.mask is not None]), (128, 128)
+        )[:, 0]
+        > 0
+    )
     kinds = dict.fromkeys(("small", "large", "whole"), 0)
     for picture, where, text in zip(torch.cat(encoded)[:, 0], counts, texts, strict=True):
         shown = picture[picture > 0.56]
