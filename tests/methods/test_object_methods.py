@@ -715,13 +715,12 @@ def test_a_caption_of_the_users_own_stays(base: Any, rex: Subject) -> None:
 # ----------------------------------------------------------------------------------------------------------- CatVersion
 
 
-@pytest.mark.parametrize("given", [{}, {"share": 0.25}], ids=["default", "a quarter"])
-def test_catversion_changes_no_word_and_no_weight_and_only_the_last_text_layers(
-    base: Any, rex: Subject, given: dict[str, float]
-) -> None:
-    concept = learn_fast(base, "catversion", rex, **given)
+def test_catversion_changes_no_word_and_no_weight_and_only_the_last_text_layers(base: Any, rex: Subject) -> None:
+    """By default the last quarter of the layers: 3 of the 12 of the authors' text encoder."""
+    concept = learn_fast(base, "catversion", rex)
     layers, before = base.text_attention(), state(base)
-    changed = max(1, round(concept.settings["share"] * len(layers)))
+    changed = max(1, len(layers) // 4)
+    assert changed < len(layers)
     last = range(len(layers) - changed, len(layers))
     assert set(concept.tensors) == {f"prefix.{layer}.{part}" for layer in last for part in ("key", "value")}
 
