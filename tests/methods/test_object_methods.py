@@ -122,6 +122,25 @@ def test_disenbooth_two_runs_see_the_same_noise_and_differ_by_the_picture(
     assert len(progress.losses) == 3
 
 
+def test_disenbooth_adds_the_masked_features_themselves_beside_their_adapter(base: Any, rex: Subject) -> None:
+    """A(sigmoid(m) E(x)) + sigmoid(m) E(x), with the mask at 0.5: with an adapter of zeros the features are left."""
+    from limner.parts.encoders import clip_global
+
+    recipe = methods()["disenbooth"](rex)
+    pixels = rex.tensor(base.picture_size)[:1]
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        for name, tensor in adapted.tensors.items():
+            if name.endswith(".second"):
+                tensor.zero_()
+        prompts, t = (adapted.expand_prompt("a photo of <rex>"),), torch.tensor([500])
+        run = adapted.run(time=t, prompts=prompts, references=References(pixels[:, None]))
+        base.predict(torch.randn(1, *base.latent_shape), t, adapted.text_states(["a photo of <rex>"]), context=run)
+        features = clip_global(base, pixels) / 2
+        added = run.activations["image_added"]
+    assert torch.allclose(added[:, : features.shape[1]], features, atol=1e-5)
+    assert not added[:, features.shape[1] :].any()
+
+
 def test_disenbooth_painting_does_not_depend_on_any_picture(base: Any, rex: Subject) -> None:
     concept = learn_fast(base, "disenbooth", rex)
     with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:

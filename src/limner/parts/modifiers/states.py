@@ -243,9 +243,9 @@ def last_states(count: int, *, strength: float = 1.0) -> Making:
 def image_added(encoder: Callable[[Base, Tensor], Tensor]) -> Making:
     """In training, a vector of each row's own picture is added to all its states; in sampling none is.
 
-    The vector is f = A(sigmoid(m) * E(x)), with A two layers and m a learned mask (DisenBooth, Eq. 3 of
-    arXiv:2305.03374). The authors' features are as wide as their text-encoder hidden states and are added beside A's
-    output as well; here widths may differ.
+    The vector is f = A(sigmoid(m) * E(x)) + sigmoid(m) * E(x), with A two layers and m a learned mask (DisenBooth,
+    Eq. 3 of arXiv:2305.03374). The authors' features are as wide as their text-encoder hidden states; features of
+    another width are cut, or filled with zeros, where they pass beside A. A has no biases.
 
     encoder: base and pixels [n, 3, H, W] in [0, 1] -> features [n, F]
     """
@@ -268,7 +268,7 @@ def image_added(encoder: Callable[[Base, Tensor], Tensor]) -> Making:
             if run.references is None:
                 return states
             seen = encoder(base, run.references.first[rows]) * own["mask"].sigmoid()
-            added = F.gelu(seen @ own["first"].T) @ own["second"].T
+            added = F.relu(seen @ own["first"].T) @ own["second"].T + F.pad(seen, (0, wide - dim))
             if run.references.dropped is not None:
                 added = added * run.references.on[rows].to(added)[:, None]
             run.activations["image_added"] = added
