@@ -172,6 +172,7 @@ def test_hiper_gives_the_last_states_alone_to_the_subject(base: Any, rex: Subjec
 
     with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
         (block,) = adapted.tensors.values()
+        assert torch.equal(block, adapted.text_states(["a photo of <rex>"])[0, -3:])
         block += torch.randn_like(block)
         x, t = torch.randn(1, *base.latent_shape), torch.tensor([500])
         for prompt in ("a <rex> on the beach", "a dog on the beach"):

@@ -213,20 +213,21 @@ def read_instead(
     return call
 
 
-def last_states(count: int, *, strength: float = 1.0) -> Making:
+def last_states(count: int, *, source: str = "", strength: float = 1.0) -> Making:
     """Learned states in place of the last ones of a prompt (HiPer, Sec. 3 of arXiv:2303.08767).
 
-    They never pass the text encoder, and start as the states of an empty prompt.
+    They never pass the text encoder, and start as the last states of the source text.
 
     count: number of learned states
     strength: factor of the learned states in sampling
     """
 
     def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:
+    source: text of the reference images; empty for an empty prompt
         import torch
 
         with torch.no_grad():
-            start = base.text_states([""], words={})[0, -count:].float().cpu()
+            start = base.text_states([source], words={})[0, -count:].float().cpu()
         own = taken({"block": start}, stored, base, what="the learned states")
 
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
