@@ -911,6 +911,45 @@ def test_vico_starts_as_textual_inversion_and_looks_only_inside_the_mask(base: A
         assert torch.allclose(first, part._attended(call, own, outside, masks[site]), atol=1e-5)
 
 
+def test_vico_leaves_rows_without_the_word_as_the_base_has_them(base: Any, rex: Subject) -> None:
+    recipe, prompts = methods()["vico"](rex), ("a photo of <rex>", "a red car")
+    x = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([500, 500])
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        for name, tensor in adapted.tensors.items():
+            if name.endswith(".out"):
+                tensor += 0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0))
+        states = adapted.text_states(list(prompts))
+        plain = base.predict(x, t, states, context=limner.core.types.Pass(time=t))
+        mixed = base.predict(x, t, states, context=adapted.run(time=t, prompts=prompts))
+        assert torch.allclose(mixed[1], plain[1], atol=1e-5)
+        assert not torch.allclose(mixed[0], plain[0], atol=1e-3)
+        run = adapted.run(time=t, prompts=("", prompts[0]), branches=("negative", "text"))
+        guided = base.predict(x, t, adapted.text_states(["", prompts[0]]), context=run)
+        plain = base.predict(x, t, adapted.text_states(["", prompts[0]]), context=limner.core.types.Pass(time=t))
+        assert not any(torch.allclose(a, b, atol=1e-3) for a, b in zip(guided, plain, strict=True))
+
+
+def test_vico_holds_the_words_attention_to_that_of_the_end_token(base: Any, rex: Subject) -> None:
+    """Squared difference of the two maps, each divided by its maximum; the end token's is the target (Eq. 6)."""
+    from limner.core.types import Prediction
+    from limner.engine.train import Update
+    from limner.parts.modifiers.image_attention import END, WORD
+
+    term = methods()["vico"](rex).stages[0].loss[1]
+    nothing: Any = None
+    star = torch.tensor([[0.1, 0.2, 0.4]], requires_grad=True)
+    end = torch.tensor([[0.3, 0.1, 0.2]], requires_grad=True)
+    run = limner.core.types.Pass()
+    run.activations |= {WORD: star, END: end.detach()}
+    update = Update(nothing, nothing, nothing, nothing, nothing)
+    update._prediction = Prediction(nothing, run)
+    value = term.value(update)
+    expected = ((torch.tensor([0.25, 0.5, 1.0]) - torch.tensor([1.0, 1 / 3, 2 / 3])) ** 2).mean()
+    assert float(value.detach()) == pytest.approx(float(expected), rel=1e-5)
+    assert term.weight == 5e-4
+
+
 def test_vico_leaves_the_base_alone(base: Any, rex: Subject) -> None:
     concept = learn_fast(base, "vico", rex)
     assert not [name for name in concept.tensors if name.startswith(("denoiser.", "text_encoder."))]

@@ -66,7 +66,7 @@ class changed_states:
             rows = rows_with(self.word, call.run)
             if call.site.kind != "cross" or not live.on or not rows:
                 return call
-            rows = [*rows, *_negatives(call.run, rows)] if self.negative else rows
+            rows = [*rows, *negatives_of(call.run, rows)] if self.negative else rows
             if id(self) not in call.run.cache:
                 before = call.states[rows]
                 call.run.cache[id(self)] = rewrite(own, before, rows, call.run, scale)
@@ -182,8 +182,12 @@ def rows_with(word: str, run: Pass) -> list[int]:
     return [k for k, prompt in enumerate(run.prompts) if word in prompt or (shown and not prompt)]
 
 
-def _negatives(run: Pass, rows: list[int]) -> list[int]:
-    """The rows of the negative branch that belong to these rows."""
+def negatives_of(run: Pass, rows: list[int]) -> list[int]:
+    """The rows of the negative branch that belong to these rows, and are not among them.
+
+    run: the run
+    rows: numbers of the rows
+    """
     each = len(run.prompts) // len(run.branches)
     starts = [k * each for k, branch in enumerate(run.branches) if branch == "negative"]
     return [row for row in dict.fromkeys(start + row % each for start in starts for row in rows) if row not in rows]
@@ -219,11 +223,11 @@ def last_states(count: int, *, source: str = "", strength: float = 1.0) -> Makin
     They never pass the text encoder, and start as the last states of the source text.
 
     count: number of learned states
+    source: text of the reference images; empty for an empty prompt
     strength: factor of the learned states in sampling
     """
 
     def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:
-    source: text of the reference images; empty for an empty prompt
         import torch
 
         with torch.no_grad():
