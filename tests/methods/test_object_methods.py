@@ -1124,3 +1124,55 @@ def test_dci_two_branches_early_and_one_late(base: Any, rex: Subject) -> None:
             plain = base.predict(x, t, states, context=adapted.run(time=t, prompts=prompts))
             assert torch.allclose(two[1], plain[1], atol=1e-5)
             assert torch.allclose(two[0], plain[0], atol=1e-5) != together
+
+
+# ------------------------------------------------------------------------------------------- nouns of several tokens
+
+
+def test_a_word_starts_from_all_tokens_of_its_noun(base: Any) -> None:
+    from limner.parts.modifiers import new_word
+
+    start = base.word_vectors("bow tie")
+    assert len(start) == 2
+
+    def begun(count: int) -> Any:
+        return new_word("<rex>", like="bow tie", num_vectors=count)(
+            base, stored={}, generator=torch.Generator(), scale=1.0
+        )
+
+    with begun(1) as one, begun(0) as every, begun(3) as three:
+        vectors = [live.tensors["word.<rex>"].detach() for live in (one, every, three)]
+    mean = start.mean(0) / start.mean(0).norm() * start.norm(dim=-1).mean()
+    torch.testing.assert_close(vectors[0], mean[None])
+    assert torch.equal(vectors[1], start)
+    assert torch.equal(vectors[2], start[[0, 1, 0]])
+
+
+@pytest.mark.parametrize("noun", ["dog", "bow tie"])
+def test_core_regularises_nothing_while_the_word_is_its_noun(base: Any, rex: Subject, noun: str) -> None:
+    from dataclasses import replace
+
+    from limner.engine.train import Update
+
+    recipe = methods()["core"](replace(rex, noun=noun), batch=1)
+    states, maps = recipe.stages[0].loss[1:]
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        batch = states.source.prepare(base)(0, streams(0, 0))
+        update = Update(adapted, batch, torch.tensor([500]), torch.randn(batch.latents.shape), streams(0, 0))
+        assert abs(float(states.value(update))) < 1e-5
+        assert abs(float(maps.value(update))) < 1e-5
+        adapted.tensors["word.<rex>"].copy_(base.word_vectors("on car" if noun == "bow tie" else "car"))
+        assert float(states.value(update)) > 1e-3
+
+
+def test_core_compares_the_same_words_beside_a_noun_of_another_length(base: Any, rex: Subject) -> None:
+    from types import SimpleNamespace
+
+    from limner.parts.objectives.context import _others
+
+    adapted: Any = SimpleNamespace(base=base, words={"<rex>": torch.zeros(1, 1)})
+    step: Any = SimpleNamespace(adapted=adapted)
+    assert _others(step, "a photo of {} in the snow", "<rex>", "bow tie") == (
+        [0, 1, 2, 3, 5, 6, 7, 8],
+        [0, 1, 2, 3, 6, 7, 8, 9],
+    )
