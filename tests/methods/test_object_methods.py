@@ -1126,6 +1126,36 @@ def test_dci_two_branches_early_and_one_late(base: Any, rex: Subject) -> None:
             assert torch.allclose(two[0], plain[0], atol=1e-5) != together
 
 
+# ------------------------------------------------------------------------------------------ captions of the user's own
+
+
+def captioned(rex: Subject) -> Subject:
+    from dataclasses import replace
+
+    pictures = tuple(replace(picture, caption=f"<rex> asleep, {{{k}}}") for k, picture in enumerate(rex.pictures))
+    return replace(rex, pictures=pictures)
+
+
+def prompts_of(base: Any, name: str, subject: Subject, term: int) -> set[str]:
+    source = methods()[name](subject, batch=len(subject.pictures)).stages[0].loss[term].source
+    return set(source.prepare(base)(0, streams(0, 0)).prompts)
+
+
+def test_captions_of_the_users_own_keep_the_words_of_each_method(base: Any, rex: Subject) -> None:
+    subject, numbers = captioned(rex), range(len(rex.pictures))
+    own = [f"<rex> asleep, {{{k}}}" for k in numbers]
+    assert prompts_of(base, "detex", subject, 0) == {
+        f"{own[k]} <rex-pose-{k}> pose <rex-background-{k}> background" for k in numbers
+    }
+    assert prompts_of(base, "detex", subject, 1) == {"a photo of <rex>"}
+    assert prompts_of(base, "detex", subject, 2) == {f"a photo of <rex-background-{k}> background" for k in numbers}
+    assert prompts_of(base, "dci", subject, 0) == {f"<rex-context-{k}> {own[k]}" for k in numbers}
+    assert prompts_of(base, "lego", subject, 0) == {f"<rex-bearer> {caption}" for caption in own}
+    assert prompts_of(base, "clic", subject, 0) == set(own)
+    assert prompts_of(base, "clic", subject, 1) == {"<rex>"}
+    assert prompts_of(base, "dreambooth", subject, 0) == set(own)
+
+
 # ------------------------------------------------------------------------------------------- nouns of several tokens
 
 

@@ -36,8 +36,8 @@ def dci(
     favour: float = 0.0,
     context_rate: float = 1.0,
     steps: int = 150,
-    lr: float = 1e-3,
-    prior_weight: float = 1.0,
+    lr: float = 2e-3,
+    prior_weight: float = 0.1,
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
