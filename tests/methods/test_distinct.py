@@ -42,6 +42,16 @@ def test_textual_inversion_is_one_vector_and_leaves_other_prompts_alone(base: An
     assert adapted[0].image.tobytes() == bare[0].image.tobytes()
 
 
+@pytest.mark.parametrize("name", ["textual_inversion", "dreamartist", "neti", "prospect", "gradient_free_ti"])
+def test_methods_on_textual_inversions_data_mirror_half_of_the_pictures(base: Any, rex: Subject, name: str) -> None:
+    draw = methods()[name](rex, batch=30).stages[0].loss[0].source.prepare(base)
+    latents = draw(0, streams(0, 0)).latents
+    own, mirrored = (base.encode(p)[0] for p in (rex.tensor(base.picture_size), rex.tensor(base.picture_size).flip(-1)))
+    every = torch.cat([own, mirrored])
+    nearest = torch.cdist(latents.flatten(1), every.flatten(1)).argmin(1)
+    assert 5 < int((nearest >= len(own)).sum()) < 25
+
+
 def test_a_word_of_several_vectors_takes_several_places(base: Any, rex: Subject) -> None:
     concept = learn_fast(base, "textual_inversion", rex, vectors=3)
     words = {"<rex>": concept.tensors["word.<rex>"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,32 @@ def test_nothing_ever_asks_for_a_gradient(base: Any, rex: Subject, monkeypatch: 
     for progress in train(base, Adapter(recipe, rex.handle), stages=recipe.stages):
         assert not any(tensor.requires_grad for tensor in progress.adapted.tensors.values())
     assert not any(states.requires_grad or output.requires_grad for _, _, states, _, output in seen)
+
+
+def test_of_a_large_vocabulary_the_words_near_to_the_noun_are_compared(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limner.parts.modifiers import subspace_word as part
+
+    asked: list[str] = []
+    features = base.text_features
+
+    def noted(prompts: Any, *, words: Any) -> Any:
+        asked.extend(prompts)
+        return features(prompts, words=words)
+
+    monkeypatch.setattr(base, "text_features", noted)
+    monkeypatch.setattr(sys.modules[part.__module__], "MOST_WORDS", 12)
+    with part(rex, 4)(base, stored={}, generator=torch.Generator(), scale=1.0) as live:
+        start = live.tensors["word.<rex>.start"].detach()
+    noun = base.word_vectors("dog")
+    vectors = torch.cat([base.word_vectors(text.removeprefix("a photo of a ")) for text in asked])
+    assert asked[0] == "a photo of a dog"
+    assert len(asked) == 12
+    others = [w for w in base.vocabulary if len(base.word_vectors(w)) == 1 and f"a photo of a {w}" not in asked]
+    near = torch.cosine_similarity(vectors, noun).min()
+    assert all(float(torch.cosine_similarity(base.word_vectors(w), noun)) <= near + 1e-6 for w in others)
+    assert not torch.allclose(start, noun)
 
 
 def test_the_word_stays_in_the_directions_it_was_given(base: Any, rex: Subject) -> None:

@@ -115,6 +115,18 @@ def test_neti_without_hidden_units_forgets_layer_and_time(base: Any) -> None:
     assert torch.allclose(cut.vectors(start, 0, 10, None), cut.vectors(start, 6, 900, None))
 
 
+def test_neti_predicts_the_whole_vector_and_not_a_change_of_the_nouns(base: Any) -> None:
+    from limner.parts.modifiers import neural
+
+    plain = base.word_vectors("dog")
+    varied = neural()(base, plain, 7, torch.Generator().manual_seed(0))
+    free = {**varied.start, "bias": torch.zeros_like(varied.start["bias"])}
+    vector, head = varied.vectors(free, 2, 400, None)[0], varied.start["word"]
+    inside = head @ torch.linalg.lstsq(head, vector[:, None]).solution
+    assert torch.allclose(inside[:, 0], vector, atol=1e-3)  # the head alone makes it: nothing of the noun is added
+    assert not torch.allclose(head @ torch.linalg.lstsq(head, plain.T).solution, plain.T, atol=1e-2)
+
+
 def test_neti_drops_units_only_while_teaching_and_alike_within_an_update(base: Any) -> None:
     from limner.parts.modifiers import neural
 

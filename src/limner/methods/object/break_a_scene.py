@@ -17,7 +17,7 @@ from limner.parts.sources import photos, prior_note
 @method(
     title="Break-a-Scene",
     arxiv="2305.16311",
-    scope=("object", "multi"),
+    scope=("object",),
     full_size={
         "word_steps": 400,
         "word_lr": 5e-4,

@@ -17,11 +17,12 @@ from limner.parts.sources import photos
     title="CatVersion",
     arxiv="2311.14631",
     scope=("object",),
-    full_size={"share": 0.25, "steps": 1000, "lr": 1e-2, "batch": 2},
+    full_size={"steps": 1000, "lr": 1e-2, "batch": 2},
+    same=("share",),
     source="v1-finetune.yaml of RoyZhao926/CatVersion: the last 3 of 12 layers, a learning rate of 5e-3 "
     "times the batch",
 )
-def catversion(subject: Subject, *, share: float = 1.0, steps: int = 250, lr: float = 1e-1, batch: int = 4) -> Recipe:
+def catversion(subject: Subject, *, share: float = 0.25, steps: int = 250, lr: float = 1e-1, batch: int = 4) -> Recipe:
     """The class noun, with a learned prefix in the last self-attention layers of the text encoder.
 
     The authors' settings for a full-size base: the last 3 of 12 layers, learning rate 5e-3, batch 2, about 1000 steps,

@@ -36,10 +36,11 @@ def clic(
     """A word and all of cross-attention: the picture with its surroundings counting a quarter, the masked part alone on
     black, and the word's attention on the mask.
 
-    When it is painted onto a canvas (`limner paint --onto`), guidance also moves the word's attention into the canvas's
-    mask; otherwise it acts like any word. Harmonisation, which the authors' script offers, is left out: the last tenth
-    of the steps by the unchanged base, without the pattern's word. The authors learn from one picture at 1e-5 for 500
-    steps on a full-size base, with these weights.
+    When it is painted onto a canvas (`limner paint --onto`), guidance also moves the word's attention into the
+    canvas's mask; otherwise it acts like any word. Captions of the user's own describe the picture with its
+    surroundings; the part alone is always captioned with the word alone. The authors' last steps, in which the base
+    alone harmonises the part with the canvas, are optional in their code and left out. They learn from one picture at
+    1e-5 for 500 steps on a full-size base, with these weights.
 
     Settings:
         whole: class of the whole object, as in "a photo of a house with <rex>"; empty for a whole object
@@ -53,7 +54,7 @@ def clic(
     word, watched = new_word(subject.handle, like=subject.noun), watched_word(subject.handle)
     caption = f"a photo of a {whole} with {{}}" if whole else "a photo of {}"
     around = photos(subject, captions=(caption,), batch=batch, masks=subject_masks, outside=0.25)
-    alone = photos(subject, captions=("{}",), batch=batch, masks=subject_masks, cut=True)
+    alone = photos(subject, captions=("{}",), batch=batch, masks=subject_masks, cut=True, recaption=lambda *_: "{}")
     return Recipe(
         says=subject.handle,
         modifiers=(word, watched),

@@ -48,7 +48,7 @@ def compositional_inversion(
         batch: pictures in an update
     """
     word = new_word(subject.handle, like=subject.noun, num_vectors=vectors)
-    source, where = photos(subject, captions=PHOTO_TEMPLATES, batch=batch), box_of(box)
+    source, where = photos(subject, captions=PHOTO_TEMPLATES, batch=batch, flip=0.5), box_of(box)
     anchor = near_anchor(source, word=subject.handle, anchors=(" ".join([subject.noun] * vectors),))
     return Recipe(
         says=subject.handle,

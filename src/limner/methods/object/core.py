@@ -33,7 +33,7 @@ def core(
     lr: float = 5e-4,
     batch: int = 4,
 ) -> Recipe:
-    """A word in the length of the class noun's vector, regularised by its context, then the denoiser.
+    """A word with as many vectors as the class noun and in their length, regularised by its context, then the denoiser.
 
     The authors publish no weights and no code; known are the two stages and the fixed length.
 
@@ -46,7 +46,7 @@ def core(
         lr: learning rate of the denoiser
         batch: pictures in an update
     """
-    word = new_word(subject.handle, like=subject.noun, keep_length=True)
+    word = new_word(subject.handle, like=subject.noun, num_vectors=0, keep_length=True)
     source = photos(subject, batch=batch)
     about = {"word": subject.handle, "noun": subject.noun}
     pulls = (states_weight * context_states(source, **about), maps_weight * context_maps(source, **about))

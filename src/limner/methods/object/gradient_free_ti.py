@@ -42,7 +42,7 @@ def gradient_free_ti(
         batch: pictures a candidate is judged on
     """
     word = subspace_word(subject, dims)
-    source = photos(subject, captions=PHOTO_TEMPLATES, batch=batch)
+    source = photos(subject, captions=PHOTO_TEMPLATES, batch=batch, flip=0.5)
     return Recipe(
         says=subject.handle,
         modifiers=(word,),

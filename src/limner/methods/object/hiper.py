@@ -12,6 +12,8 @@ from limner.parts.objectives import denoising
 from limner.parts.parameters import learned
 from limner.parts.sources import photos
 
+CAPTION = "a photo of {}"
+
 
 @method(
     title="HiPer",
@@ -30,7 +32,7 @@ def hiper(
     lr: float = 3e-2,
     batch: int = 4,
 ) -> Recipe:
-    """The class noun in the prompt, and the last states of it learned.
+    """The class noun in the prompt, and the last states of it learned; they start as those of the source text.
 
     The authors' settings for a full-size base: one picture, 5 of 77 states, learning rate 5e-3, 1000 to 1500 steps, the
     block at 0.8 of its length during sampling.
@@ -42,9 +44,11 @@ def hiper(
         lr: learning rate
         batch: pictures in an update
     """
-    block = changed_states(subject.handle, subject.noun, last_states(states, strength=strength))
+    source = CAPTION.format(subject.noun)
+    block = changed_states(subject.handle, subject.noun, last_states(states, source=source, strength=strength))
+    own = photos(subject, captions=(CAPTION,), batch=batch)
     return Recipe(
         says=subject.handle,
         modifiers=(block,),
-        stages=(Stage(train=(learned(block),), loss=(denoising(photos(subject, batch=batch)),), steps=steps, lr=lr),),
+        stages=(Stage(train=(learned(block),), loss=(denoising(own),), steps=steps, lr=lr),),
     )

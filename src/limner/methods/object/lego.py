@@ -36,8 +36,8 @@ def lego(
     """A word for the concept and one for its bearer; the bearer alone is learned from pictures without the concept.
 
     Those are the pictures without the concept (`--without`), or class images painted by the base. For an action,
-    relation or style the handle is the concept's token alone; for anything else the class noun follows. The authors
-    published no code and no settings.
+    relation or style the handle is the concept's token alone; for anything else the class noun follows. In captions of
+    the user's own, the bearer's token precedes the handle. The authors published no code and no settings.
 
     Settings:
         near: words near to the concept, with spaces between; empty is the class noun
@@ -52,9 +52,14 @@ def lego(
     concept = new_word(subject.handle, like=near.split()[0] if near.split() else subject.noun)
     bearer = new_word(f"{subject.handle[:-1]}-bearer>", like=subject.noun)
     clean = f"a photo of {bearer.word}" + ("" if bare else f" {subject.noun}")
-    shown = photos(subject, captions=(f"a photo of {bearer.word} {{}}",), batch=batch)
+    shown = photos(
+        subject,
+        captions=(f"a photo of {bearer.word} {{}}",),
+        batch=batch,
+        recaption=lambda _, caption: caption.replace("{}", f"{bearer.word} {{}}"),
+    )
     alone = (
-        photos(subject.contrast, captions=(clean,), batch=batch, name="without it")
+        photos(subject.contrast, captions=(clean,), batch=batch, recaption=lambda *_: clean, name="without it")
         if subject.without
         else class_pictures(subject, count=num_class_pictures, batch=batch, training_caption=clean)
     )

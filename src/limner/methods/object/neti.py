@@ -43,7 +43,7 @@ def neti(
         stages=(
             Stage(
                 train=(learned(word),),
-                loss=(denoising(photos(subject, captions=PHOTO_TEMPLATES, batch=batch)),),
+                loss=(denoising(photos(subject, captions=PHOTO_TEMPLATES, batch=batch, flip=0.5)),),
                 steps=steps,
                 lr=lr,
             ),

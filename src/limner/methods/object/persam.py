@@ -33,8 +33,8 @@ def persam(
 ) -> Recipe:
     """A rare token and the class noun, the whole denoiser tuned on the masked subject, prior preservation.
 
-    The authors propagate the mask with SAM; here the base's own latents are compared. They released no code of this
-    part.
+    The authors propagate the mask with SAM's features and refine it with SAM's decoder, twice; here features of the
+    base's own denoiser are compared, and no decoder refines the mask. They released no code of this part.
 
     Settings:
         steps: updates

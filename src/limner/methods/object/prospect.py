@@ -38,7 +38,7 @@ def prospect(subject: Subject, *, stages: int = 10, steps: int = 250, lr: float 
         stages=(
             Stage(
                 train=(learned(word),),
-                loss=(denoising(photos(subject, captions=PHOTO_TEMPLATES, batch=batch)),),
+                loss=(denoising(photos(subject, captions=PHOTO_TEMPLATES, batch=batch, flip=0.5)),),
                 steps=steps,
                 lr=lr,
             ),

@@ -17,9 +17,9 @@ from limner.parts.sources import PHOTO_TEMPLATES, photos
     title="ViCo",
     arxiv="2306.00971",
     scope=("object",),
-    full_size={"steps": 400, "lr": 5e-3, "attention_rate": 2e-3},
+    full_size={"steps": 400, "lr": 2e-2, "attention_rate": 5e-4},
     same=("consistency_weight", "batch"),
-    source="v1-finetune.yaml of haoosz/ViCo",
+    source="v1-finetune.yaml and ddpm.py of haoosz/ViCo: a learning rate of 5e-3 times the pictures on four GPUs",
 )
 def vico(
     subject: Subject,
@@ -32,8 +32,8 @@ def vico(
 ) -> Recipe:
     """A learned word and image attention to a reference; the base stays as it is.
 
-    The authors' settings for a full-size base: learning rates 5e-3 of the word and 1e-5 of the attention, which starts
-    from weights of the base's own layers, 400 steps, weight 5e-4.
+    The authors' settings for a full-size base: learning rates 5e-3 times the batch of the word and 1e-5 of the
+    attention, which starts from weights of the base's own layers, 400 steps, weight 5e-4.
 
     Settings:
         consistency_weight: weight of the loss between the attention maps of the word and of the end token

@@ -63,12 +63,21 @@ def structured_class_captions(base: Base, subject: Subject) -> list[str]:
     base: the base
     subject: the subject with its pictures
     """
-    own = [picture.caption.replace(subject.handle, "{}") for picture in subject.pictures]
+    own = [template(picture.caption, subject.handle) for picture in subject.pictures]
     if not all(own):
         own = [given or made for given, made in zip(own, structured_captions(base, subject), strict=True)]
     looks = [f"{look} " if look else "" for look in known_to(base, LOOKS)]
     slots = [(look, place) for place in known_to(base, PLACES) for look in looks]
     return [*own, *(f"{MANNERS[k % len(MANNERS)]} a {look}{{}} {place}" for k, (look, place) in enumerate(slots))]
+
+
+def template(caption: str, handle: str) -> str:
+    """A caption of the user's own with {} in the place of the handle; braces in it are doubled.
+
+    caption: the caption
+    handle: the subject's word
+    """
+    return caption.replace("{", "{{").replace("}", "}}").replace(handle, "{}")
 
 
 def known_to(base: Base, phrases: Sequence[str]) -> list[str]:

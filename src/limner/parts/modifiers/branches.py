@@ -22,11 +22,10 @@ SHARP = 10.0
 class branch_integration:
     """In the first steps, cross-attention's output is a mixture of a row's own and its parallel stream's.
 
-    The parallel stream's prompt has the class noun alone in the place of the token and the class noun. At every
-    position the shares are the softmax of the row's attention to the subject, which is the token and the class noun,
-    and of the parallel stream's attention to its context, which is all words but the class noun (Sec. 3.3 of
-    arXiv:2412.04831; the mask of the noun in jinjianRick/DCI_ICO). Both are first scaled to a maximum of 1 and
-    multiplied by SHARP.
+    The parallel stream's prompt has the class noun in the place of the token and the class noun. At every position
+    the shares are the softmax of the row's attention to the subject, which is the token and the class noun, and of the
+    parallel stream's attention to its context, which is all words but the class noun (Sec. 3.3 of arXiv:2412.04831;
+    the mask of the noun in jinjianRick/DCI_ICO). Both are first scaled to a maximum of 1 and multiplied by SHARP.
 
     word: the token
     noun: the class noun, which follows the token in prompts

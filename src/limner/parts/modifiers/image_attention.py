@@ -13,7 +13,7 @@ from limner.errors import InputError
 from limner.parts.attention.maps import keep_maps, kept_maps
 
 from .parameters import taken
-from .states import other_words
+from .states import negatives_of, other_words
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -31,6 +31,9 @@ WORD, END = "attention of the word", "attention of the end"
 @dataclass(frozen=True)
 class image_attention:
     """Additional attention to a reference beside every second cross-attention layer of the up blocks.
+
+    The authors put a whole transformer block behind the layer, which starts from the base's own weights; here one
+    attention stands beside the layer and is silent at first, so that a base of any design can have it.
 
     Its keys and values are made from the reference's hidden states in that layer, at the positions that attend to the
     token in the reference (Eq. 3 to 5 of arXiv:2306.00971). The reference is a clean picture of the subject, run
@@ -74,13 +77,16 @@ class image_attention:
             live.tensors |= parameters
 
         def operation(call: AttentionCall) -> AttentionCall:
-            if call.site.name not in own or not live.on or not any(self.subject.handle in p for p in call.run.prompts):
+            rows = [k for k, prompt in enumerate(call.run.prompts) if self.subject.handle in prompt]
+            if call.site.name not in own or not live.on or not rows:
                 return call
             if id(self) not in call.run.cache:
                 call.run.cache[id(self)] = self._seen(base, call, latents, chosen)
             hidden, mask = call.run.cache[id(self)]
             added = _attended(call, own[call.site.name], hidden[call.site.name], mask[call.site.name])
-            call.beyond.append(lambda _: scale * added)
+            on = torch.zeros(len(added), 1, 1).to(added)
+            on[[*rows, *negatives_of(call.run, rows)]] = scale
+            call.beyond.append(lambda _: on * added)
             return call
 
         if scale:

@@ -70,7 +70,7 @@ class changed_states:
             rows = rows_with(self.word, call.run)
             if call.site.kind != "cross" or not live.on or not rows:
                 return call
-            rows = [*rows, *_negatives(call.run, rows)] if self.negative else rows
+            rows = [*rows, *negatives_of(call.run, rows)] if self.negative else rows
             if id(self) not in call.run.cache:
                 before = call.states[rows]
                 call.run.cache[id(self)] = rewrite(own, before, rows, call.run, scale)
@@ -191,8 +191,12 @@ def rows_with(word: str, run: Pass) -> list[int]:
     return [k for k, prompt in enumerate(run.prompts) if word in prompt or (shown and not prompt)]
 
 
-def _negatives(run: Pass, rows: list[int]) -> list[int]:
-    """The rows of the negative branch that belong to these rows."""
+def negatives_of(run: Pass, rows: list[int]) -> list[int]:
+    """The rows of the negative branch that belong to these rows, and are not among them.
+
+    run: the run
+    rows: numbers of the rows
+    """
     each = len(run.prompts) // len(run.branches)
     starts = [k * each for k, branch in enumerate(run.branches) if branch == "negative"]
     return [row for row in dict.fromkeys(start + row % each for start in starts for row in rows) if row not in rows]
@@ -222,12 +226,13 @@ def read_instead(
     return call
 
 
-def last_states(count: int, *, strength: float = 1.0) -> Making:
+def last_states(count: int, *, source: str = "", strength: float = 1.0) -> Making:
     """Learned states in place of the last ones of a prompt (HiPer, Sec. 3 of arXiv:2303.08767).
 
-    They never pass the text encoder, and start as the states of an empty prompt.
+    They never pass the text encoder, and start as the last states of the source text.
 
     count: number of learned states
+    source: text of the reference images; empty for an empty prompt
     strength: factor of the learned states in sampling
     """
 
@@ -235,7 +240,7 @@ def last_states(count: int, *, strength: float = 1.0) -> Making:
         import torch
 
         with torch.no_grad():
-            start = base.text_states([""], words={})[0, -count:].float().cpu()
+            start = base.text_states([source], words={})[0, -count:].float().cpu()
         own = taken({"block": start}, stored, base, what="the learned states")
 
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
@@ -252,9 +257,9 @@ def last_states(count: int, *, strength: float = 1.0) -> Making:
 def image_added(encoder: Callable[[Base, Tensor], Tensor]) -> Making:
     """In training, a vector of each row's own picture is added to all its states; in sampling none is.
 
-    The vector is f = A(sigmoid(m) * E(x)), with A two layers and m a learned mask (DisenBooth, Eq. 3 of
-    arXiv:2305.03374). The authors' features are as wide as their text-encoder hidden states and are added beside A's
-    output as well; here widths may differ.
+    The vector is f = A(sigmoid(m) * E(x)) + sigmoid(m) * E(x), with A two layers and m a learned mask (DisenBooth,
+    Eq. 3 of arXiv:2305.03374). The authors' features are as wide as their text-encoder hidden states; features of
+    another width are cut, or filled with zeros, where they pass beside A. A has no biases.
 
     encoder: base and pixels [n, 3, H, W] in [0, 1] -> features [n, F]
     """
@@ -277,7 +282,7 @@ def image_added(encoder: Callable[[Base, Tensor], Tensor]) -> Making:
             if run.references is None:
                 return states
             seen = encoder(base, run.references.first[rows]) * own["mask"].sigmoid()
-            added = F.gelu(seen @ own["first"].T) @ own["second"].T
+            added = F.relu(seen @ own["first"].T) @ own["second"].T + F.pad(seen, (0, wide - dim))
             if run.references.dropped is not None:
                 added = added * run.references.on[rows].to(added)[:, None]
             run.activations["image_added"] = added

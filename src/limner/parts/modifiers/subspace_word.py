@@ -11,6 +11,7 @@ from limner.core.types import Live
 from limner.errors import InputError
 
 from .parameters import taken
+from .words import resized
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from limner.core.subject import Subject
 
 SHARP = 100.0  # CLIP's own factor of similarities
-MOST_WORDS = 5000  # largest vocabulary whose words are compared one by one
+MOST_WORDS = 5000  # words that are compared with the pictures, at most
+AT_ONCE = 500  # texts that are encoded in one run
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class subspace_word:
 
     Each row is as long as the standard deviation along it (Eq. 3 of arXiv:2304.05818). p_0 is the mean over the
     pictures of softmax(picture . words) E: words weighted by CLIP's similarity to the picture (Eq. 5), as long as the
-    class noun's vector. It is the noun's vector itself on a base that cannot compare texts with pictures, or that knows
-    too many words.
+    class noun's vector. Of a large vocabulary, the MOST_WORDS words are compared whose vectors are nearest to the
+    noun's. On a base that cannot compare texts with pictures, p_0 is the noun's vector itself.
 
     subject: the subject with its pictures
     dims: number of directions, at most the vocabulary's own
@@ -48,7 +50,7 @@ class subspace_word:
     ) -> Iterator[Live]:
         import torch
 
-        name, noun = f"word.{self.subject.handle}", base.word_vectors(self.like)[:1]
+        name, noun = f"word.{self.subject.handle}", resized(base.word_vectors(self.like), 1)
         keys = (f"{name}.start", f"{name}.directions")
         if keys[0] in stored:
             start, directions = (stored[key].to(noun) for key in keys)
@@ -79,17 +81,19 @@ def _seen(base: Base, subject: Subject, noun: Tensor) -> Tensor:
     import torch
     import torch.nn.functional as F
 
-    known = sorted(base.vocabulary)
-    if len(known) > MOST_WORDS or not subject.pictures:
+    if not subject.pictures:
         return noun
-    known = [word for word in known if len(base.word_vectors(word)) == 1]
+    known = [(word, vector) for word in sorted(base.vocabulary) if len(vector := base.word_vectors(word)) == 1]
+    vectors = torch.cat([vector for _, vector in known]).float()
+    near = torch.cosine_similarity(vectors, noun.float()).topk(min(MOST_WORDS, len(known))).indices
+    vectors, prompts = vectors[near], [f"a photo of a {known[k][0]}" for k in near.tolist()]
     try:
         with torch.no_grad():
-            texts = base.text_features([f"a photo of a {word}" for word in known], words={})
+            runs = [prompts[start : start + AT_ONCE] for start in range(0, len(prompts), AT_ONCE)]
             pictures = base.picture_features(subject.tensor(base.picture_size))
+            texts = torch.cat([base.text_features(run, words={}) for run in runs])
     except InputError:
         return noun
     alike = SHARP * F.normalize(pictures.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
-    vectors = torch.cat([base.word_vectors(word) for word in known]).float()
     mean = (torch.softmax(alike, -1) @ vectors).mean(0, keepdim=True)
     return (mean / mean.norm() * noun.norm()).to(noun)

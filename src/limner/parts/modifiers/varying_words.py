@@ -191,7 +191,9 @@ def per_stage(stages: int = 10) -> Vary:
     """Separate vectors for each of several equal stages of the time (ProSpect, Sec. 3.2 of arXiv:2305.16225).
 
     They come from the start vectors through a small residual block, a multilayer perceptron on the vector and a learned
-    embedding of the stage, whose last layer is zero at first; the authors' block also attends among the stages.
+    embedding of the stage, whose last layer is zero at first. In zyxElsa/ProSpect a transformer block attends over the
+    start token alone, and its gated feed-forward layer, with dropout, emits the vectors of all stages at once; here
+    the stages share their layers, which makes the file twenty times smaller.
 
     stages: number of stages
     """
@@ -247,7 +249,8 @@ def neural(*, width: int = 128, anchors: int = 10, keep: float = 0.5, units: int
     Source: Sec. 4 of arXiv:2305.15391. Random Fourier features of the normalised pair, with standard deviations 0.03
     (time) and 2 (layer), pass a linear layer that starts as those features at `anchors` times of every layer, two
     hidden layers, and two heads: the input vector and the bypass. In training the hidden vector is cut at a random
-    length in some updates (nested dropout).
+    length in some updates (nested dropout). The bias of the input vector's head starts as the start vectors, so that
+    the token starts near the class noun; the authors start it at random, and give the other layers biases too.
 
     width: width of the hidden layers
     anchors: times of every layer at which the first layer starts
@@ -275,6 +278,7 @@ def neural(*, width: int = 128, anchors: int = 10, keep: float = 0.5, units: int
             "first": torch.randn(width, count, generator=generator) / count**0.5,
             "second": torch.randn(width, width, generator=generator) / width**0.5,
             "word": torch.randn(wide, width, generator=generator) * 0.1 / width**0.5,
+            "bias": plain.cpu().float().clone(),
             "bypass": torch.randn(wide, width, generator=generator) / width**0.5,
             "anchors": torch.stack(grid),
         }
@@ -291,7 +295,7 @@ def neural(*, width: int = 128, anchors: int = 10, keep: float = 0.5, units: int
             return torch.cat([h[:cut], torch.zeros_like(h[cut:])]) if cut else h
 
         def vectors(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:
-            moved = plain + own["word"] @ hidden(own, site, moment, random)
+            moved = own["bias"] + own["word"] @ hidden(own, site, moment, random)
             return moved / moved.norm(dim=-1, keepdim=True) * length
 
         def bypass(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 class new_word:
     """A placeholder token of `num_vectors` learned input vectors [n, D], which start as those of `like`.
 
-    Source: Textual Inversion, Sec. 4 of arXiv:2208.01618 (S* initialised with a coarse class word). Vectors of `like`
-    repeat where it has fewer tokens than vectors are wanted. Raises `InputError` for an empty `like`.
+    Source: Textual Inversion, Sec. 4 of arXiv:2208.01618 (S* initialised with a coarse class word, of one token there).
+    Where `like` has fewer tokens than vectors are wanted, its vectors repeat; where it has more, each vector starts as
+    the mean of several, in their mean length. Raises `InputError` for an empty `like`.
 
     word: the token
     like: text of the start vectors, or a function of the base that gives it
-    num_vectors: number of vectors per token
+    num_vectors: number of vectors per token; 0 is as many as `like` has
     keep_length: whether the vectors are scaled to their length at the start
     begin: base -> other vectors [n, D] to start from; `like` then stands for the token where the adapter is not
         attached
@@ -52,7 +53,7 @@ class new_word:
         start = base.word_vectors(like)
         if not len(start):
             raise InputError(f"the word to start {self.word} from is empty; give a class noun such as 'dog'")
-        vectors = start[torch.arange(self.num_vectors) % len(start)]
+        vectors = resized(start, self.num_vectors)
         name = f"word.{self.word}"
         learned = stored[name] if name in stored else vectors if self.begin is None else self.begin(base)
         if learned.shape != vectors.shape:
@@ -84,6 +85,24 @@ class new_word:
                 stack.enter_context(word(base, stored=tensors, generator=generator, scale=scale))
                 for word, tensors, generator, scale in zip(own, stored, generators, scales, strict=True)
             ]
+
+
+def resized(vectors: Tensor, count: int) -> Tensor:
+    """[count, D]: as many vectors as wanted, made from [n, D] by repeating them or by taking means of neighbours.
+
+    A mean has the mean length of its vectors.
+
+    vectors: [n, D], n at least 1
+    count: number of vectors; 0 is n
+    """
+    import torch
+
+    if not count or count >= len(vectors):
+        return vectors[torch.arange(count or len(vectors)) % len(vectors)]
+    groups = torch.tensor_split(vectors, count)
+    means = torch.stack([group.mean(0) for group in groups])
+    lengths = torch.stack([group.norm(dim=-1).mean() for group in groups])
+    return means / means.norm(dim=-1, keepdim=True).clamp_min(1e-8) * lengths[:, None]
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ def context_states(source: Source, *, word: str, noun: str, contexts: Sequence[s
         with torch.no_grad():
             wanted = step.adapted.base.text_states([prompt.format(noun)], words={})
         states = step.adapted.base.text_states([prompt.format(word)], words=step.adapted.words)
-        others = _others(step, prompt, word)
-        near = torch.cosine_similarity(states[:, others].float(), wanted[:, others].float(), dim=-1)
+        others, beside_noun = _others(step, prompt, word, noun)
+        near = torch.cosine_similarity(states[:, others].float(), wanted[:, beside_noun].float(), dim=-1)
         return (1 - near).mean()
 
     return Objective(f"context states({source.name})", source, value)
@@ -68,11 +68,11 @@ def context_maps(source: Source, *, word: str, noun: str, contexts: Sequence[str
         from limner.parts.attention.maps import keep_maps, kept_maps
 
         prompt = _chosen(step, contexts)
-        count, others = len(step.batch.prompts), _others(step, prompt, word)
+        count, (others, beside_noun) = len(step.batch.prompts), _others(step, prompt, word, noun)
         with torch.no_grad():
             wanted = kept_maps(step.prediction_for([prompt.format(noun)] * count, operations=(keep_maps(),)))
         maps = kept_maps(step.prediction_for([prompt.format(word)] * count, operations=(keep_maps(),)))
-        return (maps[..., others] - wanted[..., others]).square().sum(-1).mean()
+        return (maps[..., others] - wanted[..., beside_noun]).square().sum(-1).mean()
 
     return Objective(f"context maps({source.name})", source, value)
 
@@ -83,9 +83,13 @@ def _chosen(step: Step, contexts: Sequence[str]) -> str:
     return contexts[int(torch.randint(len(contexts), (), generator=step.random("context")))]
 
 
-def _others(step: Step, prompt: str, word: str) -> list[int]:
-    """Positions of a prompt, with begin and end, that are not the token's."""
+def _others(step: Step, prompt: str, word: str, noun: str) -> tuple[list[int], list[int]]:
+    """Positions of a prompt, with begin and end, that are not the token's, and those of the same words beside the
+    class noun, which may have another number of tokens."""
     base, words = step.adapted.base, step.adapted.words
-    text = prompt.format(word)
-    own = {p + k for p in base.word_places(text, word, words=words) for k in range(len(words[word]))}
-    return [place for place in range(base.num_tokens(text, words=words) + 2) if place not in own]
+    text, size = prompt.format(word), len(words[word])
+    starts = base.word_places(text, word, words=words)
+    own = {start + k for start in starts for k in range(size)}
+    others = [place for place in range(base.num_tokens(text, words=words) + 2) if place not in own]
+    longer = len(base.word_vectors(noun)) - size
+    return others, [place + longer * sum(start < place for start in starts) for place in others]

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from limner.core.recipe import Source
 
 
-def guided_denoising(source: Source, *, against: str, scale: float, pixels: float = 0.0) -> Objective:
+def guided_denoising(source: Source, *, word: str, against: str, scale: float, pixels: float = 0.0) -> Objective:
     """Squared error of the guided prediction negative + scale * (text - negative) (Eq. 4 and 6 of arXiv:2211.11337).
 
     The picture term compares with the batch's latents decoded, so that the autoencoder's own error does not count.
 
     source: batches of the subject
-    against: prompt of the negative branch
+    word: the token
+    against: the token that stands in its place in prompts of the negative branch
     scale: guidance scale
     pixels: weight of the mean absolute error of the picture decoded from the guided estimate of x_0
     """
@@ -28,7 +29,7 @@ def guided_denoising(source: Source, *, against: str, scale: float, pixels: floa
         import torch
 
         text, base = step.prediction.output, step.adapted.base
-        negative = step.prediction_for([against] * len(text)).output
+        negative = step.prediction_for([prompt.replace(word, against) for prompt in step.batch.prompts]).output
         guided = negative + scale * (text - negative)
         error = (guided.float() - step.target.float()).square().mean()
         if not pixels:

@@ -21,8 +21,8 @@ from .placed import placed
 from .placing import Hole
 from .pool import growing_pool
 from .prompts import prompts
-from .relocated import relocated
 from .recognition import recognition_pictures
+from .relocated import relocated
 from .rescaled import rescaled_photos
 from .retrieved import retrieved
 from .shown import all_seen
@@ -52,8 +52,8 @@ __all__ = [
     "growing_pool",
     "jittered",
     "joined",
-    "mostly_at",
     "mask_of",
+    "mostly_at",
     "pairs",
     "pairs_of_people",
     "people_by_age",
@@ -68,8 +68,8 @@ __all__ = [
     "retrieved",
     "shown_for",
     "style_photos",
-    "with_hidden_patches",
     "with_estimated_masks",
+    "with_hidden_patches",
     "with_holes",
     "with_references_of",
     "without_references",

@@ -10,6 +10,7 @@ from limner.core.landmarks import mirrored
 from limner.core.recipe import Source
 from limner.core.types import Batch, References
 from limner.errors import TeachingError
+from limner.parts.encoders.captions import template
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +30,9 @@ Estimate: TypeAlias = "Callable[[Base, Tensor], Tensor]"
 
 Describe: TypeAlias = "Callable[[Base, Subject], Sequence[str]]"
 """A caption for every picture, with {} for the subject."""
+
+Recaption: TypeAlias = "Callable[[int, str], str]"
+"""Number of a picture and the user's caption of it -> the caption to train with, with {} for the subject."""
 
 PHOTO_TEMPLATES = (
     "a photo of {}",
@@ -62,6 +66,7 @@ def photos(
     cut: bool = False,
     packed: int = 1,
     describe: Describe | None = None,
+    recaption: Recaption | None = None,
     landmarks: Landmarks | None = None,
     mirror: Sequence[int] = (),
     conditions: Mapping[str, Estimate] = MappingProxyType({}),
@@ -83,6 +88,7 @@ def photos(
     packed: factor by which pictures are smaller, as packed * packed of them would stand on one canvas; the canvas's
         regions are isolated from one another, since each is a row of its own
     describe: base and subject -> a caption with {} for each picture; used for pictures without one
+    recaption: the caption to train with, made from the user's own; None trains with the user's caption as it is
     landmarks: base and subject -> landmarks of every picture, which batches and references carry
     mirror: for each landmark the one it becomes in a mirrored picture; empty: itself
     conditions: name -> the condition computed from each picture
@@ -104,6 +110,9 @@ def photos(
         for latents, _ in sides:
             check_latents(latents, base)
         own = [reference.caption for reference in subject.pictures]
+        if recaption:
+            texts = [template(text, subject.handle) for text in own]
+            own = [recaption(k, text).format(subject.handle) if text else "" for k, text in enumerate(texts)]
         if describe and not all(own):
             descriptions = [text.format(subject.handle) for text in describe(base, subject)]
             own = [given or made for given, made in zip(own, descriptions, strict=True)]
