@@ -122,6 +122,7 @@ class Batch:
     landmarks: Tensor | None = None  # [B, K, 2] of the pictures, as in `References`
     frames: int = 1  # number of consecutive rows that form one clip; they share their time
     render: Callable[[Any], Tensor] | None = None  # `adapted.Adapted` (which imports this module) -> [B, C, h, w]
+    gathered: Mapping[str, Tensor] = field(default_factory=dict)  # tensors that its source made at the stage's start
 
     @property
     def layout(self) -> tuple[Any, ...]:
@@ -158,6 +159,7 @@ class Batch:
             None if self.landmarks is None else self.landmarks[rows],
             self.frames,
             None if render is None else lambda adapted: render(adapted)[rows],
+            self.gathered,
         )
 
 

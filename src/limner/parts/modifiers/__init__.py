@@ -3,7 +3,7 @@
 from .basis_word import basis_word
 from .bottleneck import bottleneck_adapters
 from .branches import branch_integration
-from .control_branch import control_branch, feature_branch, opened_control
+from .control_branch import COLOURS, control_branch, feature_branch, opened_control, painted_in, segmentation_branch
 from .distribution import prompt_distribution, prompts_apart
 from .head_low_rank import head_low_rank
 from .image_attention import attention_consistency, image_attention, otsu
@@ -31,6 +31,7 @@ from .words import new_word, picture_words, random_start, rare_word, rare_word_a
 
 __all__ = [
     "ATTRIBUTES",
+    "COLOURS",
     "attention_consistency",
     "basis_word",
     "bottleneck_adapters",
@@ -61,6 +62,7 @@ __all__ = [
     "opened_control",
     "orthogonal",
     "otsu",
+    "painted_in",
     "paired_low_rank",
     "per_layer",
     "per_stage",
@@ -77,6 +79,7 @@ __all__ = [
     "residual_word",
     "scoped",
     "second_moment",
+    "segmentation_branch",
     "shared_statistics",
     "spectral",
     "subspace_word",

@@ -3,9 +3,10 @@
 from .anchors import near_anchor
 from .attention import attention_on_mask, attention_within_mask
 from .codes import near_base, off_face
+from .consolidation import consolidation, fisher
 from .context import context_maps, context_states
 from .contrast import contrast
-from .denoising import denoising, penalty
+from .denoising import denoising, penalty, scaled_denoising
 from .disentangling import apart, picture_alone, without_picture
 from .distillation import distillation
 from .guided import guided_denoising
@@ -36,6 +37,7 @@ __all__ = [
     "attention_within_mask",
     "class_outside",
     "clip_reward",
+    "consolidation",
     "context_maps",
     "context_states",
     "contrast",
@@ -43,6 +45,7 @@ __all__ = [
     "distillation",
     "face_distance",
     "face_worths",
+    "fisher",
     "guided_denoising",
     "kurtosis_gap",
     "localised",
@@ -69,6 +72,7 @@ __all__ = [
     "reward_feedback",
     "same_identity",
     "same_person",
+    "scaled_denoising",
     "self_regularised",
     "semantic_contrast",
     "short",

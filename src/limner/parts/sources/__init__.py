@@ -15,6 +15,7 @@ from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .pool import growing_pool
 from .prompts import prompts
 from .retrieved import retrieved
+from .scheduled import scheduled, with_memory
 from .shown import all_seen
 from .texts import corpus_texts
 from .times import at_times
@@ -44,6 +45,8 @@ __all__ = [
     "prompts",
     "references_to_paint",
     "retrieved",
+    "scheduled",
     "shown_for",
     "with_holes",
+    "with_memory",
 ]
