@@ -131,6 +131,7 @@ class Batch:
     render: Callable[[Any], Tensor] | None = None  # `adapted.Adapted` (which imports this module) -> [B, C, h, w]
     # [B, 2]: range of each row's time, as shares of the base's; None: the range of the source
     times: Tensor | None = None
+    gathered: Mapping[str, Tensor] = field(default_factory=dict)  # tensors that its source made at the stage's start
 
     @property
     def layout(self) -> tuple[Any, ...]:
@@ -168,6 +169,7 @@ class Batch:
             self.frames,
             None if render is None else lambda adapted: render(adapted)[rows],
             None if self.times is None else self.times[rows],
+            self.gathered,
         )
 
 

@@ -4,7 +4,7 @@ from .basis_word import basis_word
 from .bottleneck import bottleneck_adapters
 from .branch_low_rank import branch_low_rank
 from .branches import branch_integration
-from .control_branch import control_branch, feature_branch, opened_control
+from .control_branch import COLOURS, control_branch, feature_branch, opened_control, painted_in, segmentation_branch
 from .distribution import prompt_distribution, prompts_apart
 from .explicit_rank_one import explicit_rank_one
 from .further_channels import further_channels
@@ -36,6 +36,7 @@ from .words import new_word, picture_words, random_start, rare_word, rare_word_a
 
 __all__ = [
     "ATTRIBUTES",
+    "COLOURS",
     "along_content",
     "attention_consistency",
     "basis_word",
@@ -71,6 +72,7 @@ __all__ = [
     "opened_control",
     "orthogonal",
     "otsu",
+    "painted_in",
     "paired_low_rank",
     "per_layer",
     "per_stage",
@@ -88,6 +90,7 @@ __all__ = [
     "residual_word",
     "scoped",
     "second_moment",
+    "segmentation_branch",
     "shared_statistics",
     "spectral",
     "subspace_word",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from limner.core.types import Live
+from limner.core.types import Live, Residuals
 
 from .parameters import prefixed, taken, under
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
     from limner.core.base import Base
+    from limner.core.types import Pass
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,79 @@ class control_branch:
         tensors = taken(prefixed(prefix, start), stored, base, what=f"the control branch of {self.condition}")
         put_in(network, under(prefix, tensors))
         yield _live(control_of(network, self.condition, scale), self.condition, scale, tensors)
+
+
+COLOURS = {
+    "red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0), "yellow": (1.0, 1.0, 0.0),
+    "magenta": (1.0, 0.0, 1.0), "cyan": (0.0, 1.0, 1.0), "orange": (1.0, 0.5, 0.0), "violet": (0.5, 0.0, 1.0),
+    "spring green": (0.0, 1.0, 0.5), "pink": (1.0, 0.0, 0.5), "lime": (0.5, 1.0, 0.0), "azure": (0.0, 0.5, 1.0),
+    "maroon": (0.5, 0.0, 0.0), "olive": (0.5, 0.5, 0.0), "teal": (0.0, 0.5, 0.5), "white": (1.0, 1.0, 1.0),
+}  # fmt: skip
+"""Colours of the subjects of a segmentation map, in their order. All else is black."""
+
+
+@dataclass(frozen=True)
+class segmentation_branch:
+    """A `control_branch` for segmentation maps in which each subject has a colour of its own.
+
+    The map is the condition "segmentation". While painting, regions (`paint(regions=...)`) become a map where no
+    picture of one is given. Rows without either see no residuals: the base is as without the branch. Its tensors are
+    `control.segmentation.…`.
+
+    handles: the subjects' words, in the order of COLOURS
+    """
+
+    handles: tuple[str, ...]
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        from limner.bases.common.control import control_of, copied_down_path
+
+        network, start = copied_down_path(base, 3, generator)
+        prefix = f"control.{SEGMENTATION}."
+        tensors = taken(prefixed(prefix, start), stored, base, what="the branch of segmentation maps")
+        put_in(network, under(prefix, tensors))
+        branch = control_of(network, SEGMENTATION, scale, instead=lambda run, rows: self._map_of(run, rows, base))
+
+        def control(noised: Tensor, time: Tensor, given: Mapping[str, Any], run: Pass) -> Residuals:
+            shows = SEGMENTATION in run.conditions or any(handle in run.regions for handle in self.handles)
+            return branch(noised, time, given, run) if shows else Residuals()
+
+        live = Live(tensors)
+        if scale:
+            live.controls, live.may_read = (control,), frozenset({SEGMENTATION})
+        yield live
+
+    def _map_of(self, run: Pass, rows: int, base: Base) -> Tensor:
+        """[rows, 3, H, W]: the map that was given, or that of the regions."""
+        import torch
+        import torch.nn.functional as F
+
+        if SEGMENTATION in run.conditions:
+            return run.conditions[SEGMENTATION]
+        shown = [
+            painted_in(run.regions[handle], colour)
+            for handle, colour in zip(self.handles, COLOURS.values(), strict=False)
+            if handle in run.regions
+        ]
+        size = base.picture_size
+        whole = F.interpolate(torch.stack(shown).sum(0).clamp(0, 1), (size, size))
+        return whole.expand(rows, -1, -1, -1)
+
+
+SEGMENTATION = "segmentation"
+"""Name of the condition that `segmentation_branch` reads."""
+
+
+def painted_in(masks: Tensor, colour: tuple[float, float, float]) -> Tensor:
+    """Masks as a segmentation map: [n, 1, H, W] -> [n, 3, H, W] in [0, 1].
+
+    masks: where the subject is, in [0, 1]
+    colour: the subject's red, green and blue
+    """
+    return masks * masks.new_tensor(colour).view(1, 3, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from .anchors import near_anchor
 from .attention import attention_on_mask, attention_refocused, attention_within_mask
 from .balancing import momentum_consistency, worst_subject
 from .codes import near_base, off_face
+from .consolidation import consolidation, fisher
 from .context import context_maps, context_states
 from .contrast import contrast
-from .denoising import denoising, penalty
+from .denoising import denoising, penalty, scaled_denoising
 from .disentangling import apart, picture_alone, without_picture
 from .distillation import distillation
 from .guided import guided_denoising
@@ -40,6 +41,7 @@ __all__ = [
     "attention_within_mask",
     "class_outside",
     "clip_reward",
+    "consolidation",
     "context_maps",
     "context_states",
     "contrast",
@@ -48,6 +50,7 @@ __all__ = [
     "face_distance",
     "face_worths",
     "facts_of",
+    "fisher",
     "guided_denoising",
     "inhibition",
     "knowledge",
@@ -78,6 +81,7 @@ __all__ = [
     "reward_feedback",
     "same_identity",
     "same_person",
+    "scaled_denoising",
     "self_regularised",
     "semantic_contrast",
     "short",

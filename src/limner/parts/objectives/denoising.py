@@ -25,13 +25,14 @@ def denoising(source: Source) -> Objective:
     return Objective(f"denoising({source.name})", source, denoising_error, any_target=True)
 
 
-def denoising_error(step: Step) -> Tensor:
+def denoising_error(step: Step, *, by_weight: bool = True) -> Tensor:
     """The value of `denoising` on a step's own batch.
 
     step: the training step
+    by_weight: whether rows count by the batch's weights
     """
     error, counts = step.adapted.base.error(step.prediction.output, step.target)  # [B, C, h, w]
-    mask, weight = step.batch.mask, step.batch.weight
+    mask, weight = step.batch.mask, step.batch.weight if by_weight else None
     if counts is not None:  # rows differ in their number of masked tokens
         element_weights = counts if mask is None else counts * (mask > 0.5)
         element_weights = element_weights if weight is None else element_weights * weight.view(-1, 1, 1, 1)
@@ -43,6 +44,19 @@ def denoising_error(step: Step) -> Tensor:
         each = (error * mask).sum(dim=(1, 2, 3)) / (mask.sum(dim=(1, 2, 3)) * error.shape[1]).clamp_min(1)
     mean: Tensor = each.mean() if weight is None else (each * weight).sum() / weight.sum()
     return mean
+
+
+def scaled_denoising(source: Source) -> Objective:
+    """`denoising` times the weight of its batch, for a loss whose weight changes from update to update.
+
+    source: batches with a weight that all of their rows share, such as `scheduled`
+    """
+
+    def value(step: Step) -> Tensor:
+        error = denoising_error(step, by_weight=False)
+        return error if step.batch.weight is None else error * step.batch.weight.mean()
+
+    return Objective(f"denoising({source.name})", source, value, any_target=True)
 
 
 def penalty(source: Source, *, name: str, of: Callable[[Any], Tensor]) -> Objective:

@@ -25,6 +25,7 @@ from .recognition import recognition_pictures
 from .relocated import relocated
 from .rescaled import rescaled_photos
 from .retrieved import retrieved
+from .scheduled import scheduled, with_memory
 from .shown import all_seen
 from .texts import corpus_texts
 from .times import at_times, mostly_at
@@ -66,11 +67,13 @@ __all__ = [
     "relocated",
     "rescaled_photos",
     "retrieved",
+    "scheduled",
     "shown_for",
     "style_photos",
     "with_estimated_masks",
     "with_hidden_patches",
     "with_holes",
+    "with_memory",
     "with_references_of",
     "without_references",
 ]
