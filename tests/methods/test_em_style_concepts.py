@@ -12,7 +12,7 @@ from torch import Tensor
 
 from limner.core.streams import streams
 from limner.core.subject import Subject
-from limner.engine.attach import Adapter
+from limner.engine.attach import Adapter, attach
 from limner.engine.train import train
 from limner.methods import methods
 from limner.parts.encoders import dense_crf
@@ -40,36 +40,39 @@ def overlap(masks: Tensor, truth: Tensor) -> float:
 
 def test_masks_improve_from_round_to_round_without_any_given(base: Any, shown: tuple[Subject, Tensor]) -> None:
     subject, truth = shown
-    recipe = methods()["em_style_concepts"](subject, cycles=3, word_steps=12, batch=2)
+    recipe = methods()["em_style_concepts"](subject, cycles=3, word_steps=10, batch=3)
     watched = [part for part in recipe.modifiers if isinstance(part, watched_word)]
     found, plain = [], []
+
+    def look(adapted: Any) -> None:
+        with torch.no_grad():
+            about: Any = (adapted, subject, watched, [WORDS] * 3, streams(0, "look"))
+            found.append(overlap(estimated_masks(*about), truth))
+            plain.append(overlap(estimated_masks(*about, refine=False), truth))
+
+    with attach(base, [Adapter(recipe, "<rex>")]) as adapted:
+        look(adapted)
     for progress in train(base, Adapter(recipe, "<rex>"), stages=recipe.stages[:3], seed=0):
-        if progress.step == 0 or progress.last:
-            with torch.no_grad():
-                about: Any = (progress.adapted, subject, watched, [WORDS] * 3, streams(0, "look"))
-                found.append(overlap(estimated_masks(*about), truth))
-                plain.append(overlap(estimated_masks(*about, refine=False), truth))
-    print(found, plain)
-    assert len(found) == 4
-    assert found[-1] > found[0] + 0.02
-    assert min(b - a for a, b in pairwise(found)) > -0.02
+        if progress.step == 9:
+            look(progress.adapted)
+    assert min(found[1:]) > found[0] + 0.05
+    assert min(b - a for a, b in pairwise(found)) > -0.03
     assert all(fitted > raw for fitted, raw in zip(found, plain, strict=True))
     assert "masks" not in subject.uses
 
 
 def test_a_round_learns_within_the_masks_of_the_words_that_it_names(base: Any, shown: tuple[Subject, Tensor]) -> None:
     subject, _ = shown
-    recipe = methods()["em_style_concepts"](subject, **fast(methods()["em_style_concepts"], batch=6))
+    recipe = methods()["em_style_concepts"](subject, **fast(methods()["em_style_concepts"], batch=8))
     source = recipe.stages[0].loss[0].source
     masks = torch.zeros(3, 2, 32, 32)
     masks[:, 0, :16], masks[:, 1, 16:] = 1, 1
     assert source.gather is not None
-    batch = source.gather.draw(base, {"masks": masks})(0, streams(0, "look"))
+    batch = source.gather.draw(base, {"masks": masks})(0, streams(0, "prompts"))
     assert batch.mask is not None
     own = [batch.conditions[mask_of(word)] for word in WORDS]
     assert torch.equal(batch.mask, own[0] + own[1])
     named = [tuple(word in prompt for word in WORDS) for prompt in batch.prompts]
-    print(batch.prompts)
     assert {sum(row) for row in named} == {1, 2}
     for row, words in enumerate(named):
         assert tuple(bool(mask[row].any()) for mask in own) == words

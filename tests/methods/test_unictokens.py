@@ -120,7 +120,10 @@ def test_facts_are_read_or_refused() -> None:
 
 def test_a_concept_is_read_from_its_file_without_the_photographs(masked: Any, dog: Subject, tmp_path: Path) -> None:
     concept = limner.learn(
-        masked, dog, method="unictokens", **fast(methods()["unictokens"], num_class_pictures=2, first_tokens=2)
+        masked,
+        dog,
+        method="unictokens",
+        **fast(methods()["unictokens"], num_class_pictures=2, first_tokens=2, second_tokens=2, third_tokens=2),
     )
     again = limner.Concept.load(concept.save(tmp_path / "rex.safetensors"))
     with attach(masked, [adapter_of(again, masked)]) as adapted:

@@ -17,7 +17,7 @@ from limner.parts.sources import photos, prior_note, recognition_pictures
 @method(
     title="UniCTokens",
     arxiv="2505.14671",
-    scope=("object", "multi"),
+    scope=("object", "face"),
     full_size={
         "first_tokens": 16,
         "second_tokens": 8,
