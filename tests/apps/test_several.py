@@ -69,6 +69,39 @@ def test_a_layout_file_and_settings_that_are_saved(files: tuple[Path, Path], tmp
     assert (tmp_path / "000.png").read_bytes() != first
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders: pictures of a dog, and of a car."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name, subject in (("rex", toy("dog", 2_000_020, count=1)), ("bo", toy("car", 2_000_021, count=1))):
+        (folder / name).mkdir()
+        for number, picture in enumerate(subject.pictures):
+            assert picture.image is not None
+            picture.image.save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_a_subject_beside_another_is_learned_into_one_concept(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "run.toml"
+    quick = ["--no-score", "--no-check", "--preview", 0, "--steps", 1, "--out", tmp_path]
+    words = ["learn", photos / "rex", "--class", "dog", "--name", "rex"]
+    beside = ["--beside", f"bo=car:{photos / 'bo'}", "lid=hat"]
+    assert run(*words, *beside, "--method", "em_style_concepts", *quick, "--save-config", saved) == 0
+    concept = limner.Concept.load(tmp_path / "rex.safetensors")
+    assert concept.handles == ("<rex>", "<bo>", "<lid>")
+    assert [len(other["pictures"]) for other in concept.subject["others"]] == [1, 0]
+    assert "lid=hat" in saved.read_text()
+    capsys.readouterr()
+    assert run(*words, *beside, "--method", "textual_inversion", *quick, "--overwrite") == 1
+    assert "textual_inversion learns one subject at a time: it would leave out <bo>" in capsys.readouterr().err
+    assert run(*words, "--beside", "rex=car", "--method", "magictailor", *quick, "--overwrite") == 1
+    assert "two subjects of one concept are called <rex>" in capsys.readouterr().err
+    assert run(*words, "--beside", "bo", *quick) == 2
+    assert "expected NAME=NOUN, or NAME=NOUN:FOLDER" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -124,7 +124,7 @@ class Subject:
         subject = cls(
             f"<{name}>", noun, tuple(read), kind, tuple(notes), tuple(more[0]), tuple(more[1]), Consent.of(consent)
         )
-        subject = replace(subject, others=_checked_others(subject, others))
+        subject = subject.with_others(others)
         if kind != "face" and (faces is not None or which is not None or consent is not None):
             raise InputError(
                 f"faces, which and consent are about faces: give kind='face', or leave them out of a {kind}"
@@ -142,6 +142,11 @@ class Subject:
         Raises `InputError` for a noun or handle that cannot be used.
         """
         return cls(f"<{check_name(handle)}>", check_noun(noun))
+
+    def with_others(self, others: Sequence[Subject]) -> Subject:
+        """The subject with these further subjects of its concept. Raises `InputError` where two have one handle, for a
+        face, and for further subjects of a further subject."""
+        return replace(self, others=_checked_others(self, others))
 
     def with_faces_alone(self, faces: FaceNetworks, *, which: int | None = None) -> Subject:
         """The subject with its pictures cut to the face; `notes` name each picture that is left out. Raises
@@ -228,8 +233,7 @@ class Subject:
 
 
 def _checked_others(subject: Subject, others: Sequence[Subject]) -> tuple[Subject, ...]:
-    """The further subjects of a subject. Raises `InputError` where two have one handle, for a face, and for further
-    subjects of a further subject."""
+    """The further subjects of a subject, as `Subject.with_others` checks them."""
     handles = [subject.handle, *(other.handle for other in others)]
     twice = next((handle for handle in handles if handles.count(handle) > 1), None)
     if twice is not None:

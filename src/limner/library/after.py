@@ -75,11 +75,12 @@ def _check_trained(concept: Concept) -> None:
         )
 
 
-def check_follows(recipe: Recipe, subject: Subject, method: str) -> None:
-    """Raise `InputError` where a method's recipe does not answer to the handles of the subjects before its own.
+def check_answers(recipe: Recipe, subject: Subject, method: str) -> None:
+    """Raise `InputError` where a method's recipe does not answer to the handles of the subjects before and beside its
+    own.
 
     recipe: the recipe that the method makes of the subject
-    subject: the subject, with those before it
+    subject: the subject, with those before and beside it
     method: the method's name
     """
     answers = {answer.handle for answer in recipe.also}
@@ -88,6 +89,12 @@ def check_follows(recipe: Recipe, subject: Subject, method: str) -> None:
         raise InputError(
             f"{method} learns every subject by itself: it would lose {lost[0]}. Learn {subject.handle} without a concept "
             "before it and merge both, or use a method for subjects in sequence, such as continual_diffusion"
+        )
+    missing = [each.handle for each in subject.others if each.handle not in answers]
+    if missing:
+        raise InputError(
+            f"{method} learns one subject at a time: it would leave out {missing[0]}. Learn each on its own and merge them, "
+            "or use a method that learns several into one concept, such as magictailor"
         )
 
 

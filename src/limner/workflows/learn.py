@@ -19,7 +19,7 @@ from limner.engine.attach import Adapter, attach
 from limner.engine.checkpoint import Run, _read_checkpoint, discard, finish, run_updates
 from limner.engine.early_stopping import together
 from limner.errors import InputError, PictureError, PromptError, TeachingError
-from limner.library.after import check_follows, hash_of, subject_after, tensors_of
+from limner.library.after import check_answers, hash_of, subject_after, tensors_of
 from limner.library.apart import check_words
 from limner.library.concepts import read_concepts
 from limner.library.settings import check_word, checked_settings
@@ -177,7 +177,7 @@ def prepared_run(
     if earlier is not None:
         subject = subject_after(subject, earlier, base, name)
     recipe = function(subject, **chosen)
-    check_follows(recipe, subject, name)
+    check_answers(recipe, subject, name)
     if not subject.pictures:
         raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
     make_weights(name, recipe, base)

@@ -12,7 +12,7 @@ from limner.core.interrupts import standing
 from limner.core.method import settings
 from limner.core.wording import counted, first_of, shortened
 from limner.errors import InputError
-from limner.library.after import check_follows, method_after, subject_after
+from limner.library.after import check_answers, method_after, subject_after
 from limner.library.apart import notes_of
 from limner.library.concepts import read_concepts
 from limner.methods import card, find
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from limner.engine.train import Progress
     from limner.evaluation.score import Scorecard
 
-    from .requests import BaseChoice, LearnRequest
+    from .requests import BaseChoice, FurtherSubject, LearnRequest
     from .samples import Samples
 
 
@@ -61,6 +61,9 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
 
     check_preview(request.preview)
     subject, places = yield from _subject(request)
+    further = [_further(one) for one in request.beside]
+    subject = subject.with_others([one for one, _ in further])
+    places += [path for _, paths in further for path in paths]
     target, page = yield from _places(request, subject, places)
     for note in _first_notes(request, subject):
         yield Note(note)
@@ -84,7 +87,7 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
         yield Note(note)
     sequence = subject_after(subject, after, base, method) if after else subject
     recipe = find(method)(sequence, **checked_settings(find(method), chosen, base=base.name))
-    check_follows(recipe, sequence, method)
+    check_answers(recipe, sequence, method)
     for note in _notes(base, subject, method, recipe, settings, target.parent):
         yield Note(note)
     subject, held_out = hold_out(subject, request.hold_out)
@@ -149,6 +152,18 @@ def _subject(request: LearnRequest) -> Generator[Event, None, tuple[Subject, lis
         raise InputError("the class of the subject is not known: name it, as in --class dog")
     name = request.name or "my" + "".join(filter(str.isalnum, request.noun))
     return Subject.of(request.pictures, noun=request.noun, handle=name, **about), places
+
+
+def _further(one: FurtherSubject) -> tuple[Subject, list[Path]]:
+    """A further subject, and the paths of its pictures."""
+    from limner.core.subject import Subject
+    from limner.data.layouts import recognised
+
+    if one.pictures is None:
+        return Subject.shown_with(one.name, noun=one.noun), []
+    contents = recognised(one.pictures)
+    places = [path for item in contents.items for path in (item.path, item.mask) if path is not None]
+    return contents.subject(noun=one.noun, name=one.name), [one.pictures, *places]
 
 
 def _places(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 UNFINISHED = "unfinished"
 """Name of the folder, beside the concepts, for the checkpoints of unfinished subjects."""
-ALONE_ONLY = ("stop", "without", "pool", "segment", "caption", "hold_out", "budget", "sample_every", "after")
+ALONE_ONLY = ("stop", "without", "pool", "segment", "caption", "hold_out", "budget", "sample_every", "after", "beside")
 """Fields of a request that only a single subject can have."""
 
 

@@ -73,6 +73,15 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FurtherSubject:
+    """A subject that is learned into another one's concept (`Subject.others`)."""
+
+    name: str
+    noun: str  # the class
+    pictures: Path | None = None  # a folder; None: the pictures of the first subject show it
+
+
+@dataclass(frozen=True, kw_only=True)
 class LearnRequest(Request):
     """Learn a subject; with `together`, every subject of a folder in one pass."""
 
@@ -96,6 +105,7 @@ class LearnRequest(Request):
     without: Path | None = None
     pool: Path | None = None
     after: Path | None = None  # file of the concept to learn the subject after, whose handles the new one keeps
+    beside: tuple[FurtherSubject, ...] = ()  # further subjects of the same concept
     segment: str | None = None
     caption: str | None = None
     keep: str = "last"

@@ -43,6 +43,17 @@ def name_and_noun(text: str) -> str:
     return f"{name.strip()}={noun.strip()}"
 
 
+def name_noun_and_folder(text: str) -> str:
+    """The type of a flag that takes NAME=NOUN, or NAME=NOUN:FOLDER."""
+    name, sign, rest = text.partition("=")
+    noun, colon, folder = rest.partition(":")
+    if not (sign and name.strip() and noun.strip()) or (colon and not folder.strip()):
+        raise argparse.ArgumentTypeError(
+            f"expected NAME=NOUN, or NAME=NOUN:FOLDER, such as hat=hat:photos/hat, not {text!r}"
+        )
+    return text
+
+
 def gigabytes(text: str) -> float:
     """The type of a flag that takes an amount of memory, in gigabytes."""
     try:

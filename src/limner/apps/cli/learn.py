@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.workflows.choose_method import GOALS, seconds
-from limner.workflows.requests import LearnRequest
+from limner.workflows.requests import FurtherSubject, LearnRequest
 
 from .common import choice_of, roles_of, settings_of
 from .faces import add_faces, ask_consent, render_learning
-from .flags import add_command, add_encoders, add_method, at_least, name_and_noun
+from .flags import add_command, add_encoders, add_method, at_least, name_and_noun, name_noun_and_folder
 
 if TYPE_CHECKING:
     from .parser import Parser
@@ -43,6 +43,15 @@ def add_to(commands: Any, arguments: Sequence[str]) -> None:
         type=Path,
         metavar="FILE",
         help="learn the subject after those of this concept, by its method; the new concept answers to all handles",
+    )
+    parser.add_argument(
+        "--beside",
+        nargs="+",
+        type=name_noun_and_folder,
+        default=[],
+        metavar="NAME=NOUN[:FOLDER]",
+        help="further subjects of the same concept, such as a component: hat=hat:photos/hat, or hat=hat where PHOTOS show "
+        "it (only some methods, such as magictailor)",
     )
     parser.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
@@ -185,6 +194,7 @@ def request_of(given: argparse.Namespace) -> LearnRequest:
         without=given.without,
         pool=given.pool,
         after=given.after,
+        beside=tuple(map(_further_subject, given.beside)),
         segment=given.segment,
         caption=given.caption,
         keep=given.keep,
@@ -203,3 +213,9 @@ def request_of(given: argparse.Namespace) -> LearnRequest:
         person=given.person or "",
         guardian=given.guardian or "",
     )
+
+
+def _further_subject(text: str) -> FurtherSubject:
+    name, _, rest = text.partition("=")
+    noun, _, folder = rest.partition(":")
+    return FurtherSubject(name=name.strip(), noun=noun.strip(), pictures=Path(folder.strip()) if folder else None)
