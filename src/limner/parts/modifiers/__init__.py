@@ -18,6 +18,7 @@ from .predicted_low_rank import predicted_low_rank
 from .prefix import text_prefix
 from .rank_one import key_locked, noun_state, second_moment
 from .reference import inverted_reference, reference_features, reference_latents
+from .regional_low_rank import regional_low_rank
 from .residual_word import residual_word
 from .states import changed_states, image_added, last_states
 from .subspace_word import subspace_word
@@ -76,6 +77,7 @@ __all__ = [
     "rare_word_and",
     "reference_features",
     "reference_latents",
+    "regional_low_rank",
     "residual_word",
     "scoped",
     "second_moment",

@@ -47,7 +47,7 @@ class low_rank:
         live = Live()
         with ExitStack() as stack:
             for name, layer in base.projections(self.layers).items():
-                factors = _factors(f"{self.name}.{name}", layer, self.rank, stored, generator)
+                factors = factors_of(f"{self.name}.{name}", layer, self.rank, stored, generator)
                 live.tensors |= factors
                 down, up = factors.values()
                 if scale:
@@ -80,7 +80,7 @@ class low_rank:
         with ExitStack() as stack:
             for name, layer in base.projections(own[0].layers).items():
                 every = [
-                    _factors(f"{m.name}.{name}", layer, m.rank, s, g)
+                    factors_of(f"{m.name}.{name}", layer, m.rank, s, g)
                     for m, s, g in zip(own, stored, generators, strict=True)
                 ]
                 keys = tuple(every[0])
@@ -166,10 +166,17 @@ def _beside_many(
     return hook
 
 
-def _factors(
+def factors_of(
     name: str, layer: Any, rank: int, stored: Mapping[str, Tensor], generator: Generator
 ) -> dict[str, nn.Parameter]:
-    """A [rank, in, ...] with LoRA's Kaiming-uniform start, and B [out, rank, ...] zero."""
+    """A [rank, in, ...] with LoRA's Kaiming-uniform start, and B [out, rank, ...] zero.
+
+    name: beginning of the factors' names
+    layer: the linear or convolution layer
+    rank: rank of the change
+    stored: stored tensors by name, which replace the start
+    generator: draws A
+    """
     import math
 
     import torch
