@@ -48,6 +48,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "projector": (1, 16_384), "prompts": (1, 10_000), "queries": (1, 1024), "references": (1, 64), "mixed": (1, 64), "repeats": (1, 10_000), "stages": (1, 1024),
     "states": (1, 1024), "tuning": (0, 1_000_000), "units": (0, 1_000_000), "width": (1, 16_384), "window": (1, 1_000_000),
     "words": (0, 4096), "people": (1, 4096), "path": (1, 1000), "forgetting": (0, 1e12),
+    "num_fisher_pictures": (1, 10_000), "ewc_weight": (0, 1e6), "guide_start": (0, 1), "guide_end": (0, 1),
 }  # fmt: skip
 """Name of a setting -> least and greatest value. Names that end in `_lr` or `_steps` have the limits of `lr` and
 `steps`, but zero steps are allowed."""

@@ -130,7 +130,7 @@ def regions_of(call: AttentionCall) -> list[tuple[int, Tensor, Tensor, Tensor]]:
     start, stop, _ = call.picture.indices(call.query.shape[2])
     queries = torch.arange(start, stop, device=call.query.device)
     text = _first_text_key(call)
-    masks = {handle: _at_queries(mask, stop - start) for handle, mask in run.regions.items()}
+    masks = {handle: at_queries(mask, stop - start) for handle, mask in run.regions.items()}
     for row, places in enumerate(run.handle_places):
         for handle, own in places.items():
             keys = torch.tensor(own, device=call.query.device) + text
@@ -149,7 +149,7 @@ def within_region(call: AttentionCall, handle: str) -> Tensor | float:
     if handle not in call.run.regions:
         return 1.0
     start, stop, _ = call.picture.indices(call.query.shape[2])
-    return _at_queries(call.run.regions[handle], stop - start).view(1, 1, -1, 1).to(call.query)
+    return at_queries(call.run.regions[handle], stop - start).view(1, 1, -1, 1).to(call.query)
 
 
 def _first_text_key(call: AttentionCall) -> int:
@@ -159,10 +159,13 @@ def _first_text_key(call: AttentionCall) -> int:
     return call.picture_keys.indices(call.key.shape[2])[1] if call.picture_keys.stop is not None else 0
 
 
-def _at_queries(mask: Tensor, count: int) -> Tensor:
+def at_queries(mask: Tensor, count: int) -> Tensor:
     """[count] of 0 and 1: a region [1, 1, h, w] at the positions of an attention layer.
 
     A region that covers no position by WITHIN has the one that it covers most.
+
+    mask: share of each position of the latents that belongs to the region
+    count: number of the layer's positions
     """
     import torch.nn.functional as F
 

@@ -29,7 +29,7 @@ from .noise_aware import noise_aware, tunable
 from .posed_tokens import placed_latents, posed_tokens
 from .predicted_embedding import embedding_regression, predicted_embedding
 from .query_states import explain, explanation, like_text_tower, query_states
-from .query_words import query_word, query_words, released_query_words
+from .query_words import multimodal_word, query_word, query_words, released_query_words
 from .reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .reference_network import reference_network
 from .resampled_tokens import resampled_tokens
@@ -83,6 +83,7 @@ __all__ = [
     "masked_identities",
     "mixed_attention",
     "multimodal_features",
+    "multimodal_word",
     "noise_aware",
     "one_word",
     "placed_latents",

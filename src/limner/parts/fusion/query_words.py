@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.subject import Subject
+    from limner.core.types import Pass
 
 START = 0.3
 """Length of the tokens' vectors at first, as a share of that of the base's own."""
@@ -85,6 +86,33 @@ class query_words:
 
 
 @dataclass(frozen=True)
+class normalised_word:
+    """States [B, R, L, F] of R pictures -> one token [B, 1, D] as long as the vectors of its class noun.
+
+    The token is the mean of `query_words` over queries, v, scaled to ||noun|| v / ||v|| (adaptive concept
+    normalisation, Sec. 3.2 of arXiv:2404.14239). v itself is kept in the run as "customised embedding" [B, D].
+
+    former: shape of the Querying Transformer
+    projector: width of the projector's hidden layer
+    """
+
+    former: QueryFormer
+    projector: int = 3072
+
+    def __call__(self, base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
+        several = query_words(self.former, self.projector)
+
+        def vectors(own: Mapping[str, Tensor], seen: Tensor, nouns: Tensor, run: Pass) -> Tensor:
+            embedding = several.words(own, seen, nouns).mean(1)  # [B, D]
+            run.activations["customised embedding"] = embedding
+            lengths = nouns.norm(dim=-1)  # [B, n], zero behind shorter nouns
+            length = lengths.sum(1, keepdim=True) / lengths.ne(0).sum(1, keepdim=True)
+            return (embedding / embedding.norm(dim=-1, keepdim=True) * length)[:, None]
+
+        return Mapped(several.start(base, shape[-1], generator), vectors)
+
+
+@dataclass(frozen=True)
 class released_query_words:
     """As `query_words`, with released weights, in the shape and with the noun's vocabulary of their file.
 
@@ -130,6 +158,18 @@ def query_word(
     look = each_of(clip_last if released else clip_places)
     mapper = released_query_words(subject.noun, name) if released else query_words(former, projector)
     making = words_of_pictures(subject, look, mapper, before_noun=True, repeats=repeats)
+    return changed_states(subject.handle, subject.noun, making, name)
+
+
+def multimodal_word(subject: Subject, former: QueryFormer, projector: int, *, name: str) -> changed_states:
+    """A change for which the handle is read as the token of `normalised_word`, with the noun behind it.
+
+    subject: the subject
+    former: the Querying Transformer
+    projector: width of the projector's hidden layer
+    name: beginning of the parameters' names
+    """
+    making = words_of_pictures(subject, each_of(clip_places), normalised_word(former, projector), before_noun=True)
     return changed_states(subject.handle, subject.noun, making, name)
 
 

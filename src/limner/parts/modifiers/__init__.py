@@ -23,6 +23,7 @@ from .prefix import text_prefix
 from .query_transfer import along_content, query_transfer
 from .rank_one import key_locked, noun_state, second_moment
 from .reference import inverted_reference, reference_features, reference_latents
+from .regional_low_rank import regional_low_rank
 from .residual_word import residual_word
 from .states import changed_states, image_added, last_states
 from .subspace_word import subspace_word
@@ -87,6 +88,7 @@ __all__ = [
     "rare_word_and",
     "reference_features",
     "reference_latents",
+    "regional_low_rank",
     "residual_word",
     "scoped",
     "second_moment",

@@ -14,7 +14,7 @@ from .guided import guided_denoising
 from .identity import same_identity
 from .inhibition import inhibition
 from .localised import localised
-from .magnitude import magnitude
+from .magnitude import magnitude, squared_length
 from .masked import class_outside, sometimes_masked
 from .naturalness import kurtosis_gap
 from .noise_matching import face_distance, noise_contrast, noise_cosine
@@ -86,6 +86,7 @@ __all__ = [
     "semantic_contrast",
     "short",
     "sometimes_masked",
+    "squared_length",
     "structure_worth",
     "text_balance",
     "without_picture",
