@@ -17,7 +17,9 @@ from limner.core.subject import Subject
 from limner.core.types import Pass
 from limner.engine.attach import Adapter, attach
 from limner.engine.evolution import Searcher, Strategy
+from limner.engine.sample import sample
 from limner.engine.train import Best, Update, select, train
+from limner.errors import InputError
 from limner.library.opening import adapter_of
 from limner.methods import methods
 from limner.parts.guidance import adapter_guidance, self_subject
@@ -376,6 +378,29 @@ def test_the_second_stage_sees_no_picture_and_judges_without_the_name(base: Any,
     assert set(heard) == {"a dog on the beach"}
 
 
+def test_two_pictures_are_too_few_to_compare(base: Any, rex: Subject) -> None:
+    """Normalised rewards of two are always 0.71 and -0.71, so that they say nothing of their difference."""
+    recipe = methods()["instructbooth"](rex, reward_batch=2)
+    with pytest.raises(InputError, match="at least 3 pictures of a prompt, not 2"):
+        next(train(base, Adapter(recipe, rex.handle), stages=recipe.stages[1:]))
+
+
+def test_the_reward_stage_moves_what_is_painted(base: Any, rex: Subject) -> None:
+    """At its own rate, a few updates of the second stage change a picture visibly."""
+    recipe = methods()["instructbooth"](rex, reward_steps=4, reward_batch=3)
+    *_, last = train(base, Adapter(recipe, rex.handle), stages=recipe.stages[1:])
+    latents = []
+    for stored in ({}, last.snapshot().tensors):
+        with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle, stored)]) as adapted:
+            *_, painted = sample(adapted, ["<rex> in the city"], seeds=[0], settings=limner.PaintSettings(steps=3))
+        latents.append(painted.latents)
+    assert float((latents[1] - latents[0]).norm() / latents[0].norm()) > MOVED
+
+
+MOVED = 0.02
+"""Share of a picture's latents that four updates move at least: 0.071 as set, 0.007 at a tenth of the rate."""
+
+
 def test_rewarded_brightness_rises(base: Any, rex: Subject) -> None:
     function = methods()["instructbooth"]
     recipe = function(rex, **fast(function))
@@ -392,8 +417,6 @@ def test_rewarded_brightness_rises(base: Any, rex: Subject) -> None:
     settings = limner.PaintSettings(steps=5)
 
     def brightness(adapted: Any) -> float:
-        from limner.engine.sample import sample
-
         with torch.no_grad():
             *_, last = sample(adapted, ["a dog in the snow"] * 4, seeds=range(4), settings=settings)
             return float(base.decode(last.latents).mean())

@@ -64,6 +64,10 @@ def reward(name: str) -> Reward:
     return function  # type: ignore[no-any-return]  # the shape of its result is checked when used
 
 
+LEAST = 3
+"""Least number of pictures whose rewards are compared: the normalised rewards of two are always the same numbers."""
+
+
 def policy_gradient(
     source: Source,
     *,
@@ -94,6 +98,11 @@ def policy_gradient(
         import torch
 
         adapted, texts = step.adapted, step.batch.prompts
+        if len(texts) < LEAST:
+            raise InputError(
+                f"a reward compares at least {LEAST} pictures of a prompt, not {len(texts)}: of two, one is always as far "
+                "above the mean as the other is below, whatever their rewards are"
+            )
         path = _painted(step, steps, guidance)
         prompts = [text.replace(*noun) for text in texts]
         with torch.no_grad():

@@ -100,6 +100,7 @@ def resized(pixels: Tensor, chance: Sequence[float], latent_side: int) -> Rescal
     canvas[:, top : top + new, left : left + new] = shown
     # the latents at the picture's edge see the canvas too
     each = side / latent_side
-    inside = [slice(int(first / each) + 1, int((first + new) / each) - 1) for first in (top, left)]
-    valid[:, inside[0], inside[1]] = 1
+    starts = [int(first / each) + 1 for first in (top, left)]
+    ends = [max(start + 1, int((first + new) / each) - 1) for start, first in zip(starts, (top, left), strict=True)]
+    valid[:, starts[0] : ends[0], starts[1] : ends[1]] = 1
     return Rescaled(canvas, valid, SMALL)
