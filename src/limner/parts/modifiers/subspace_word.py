@@ -30,7 +30,7 @@ class subspace_word:
 
     Each row is as long as the standard deviation along it (Eq. 3 of arXiv:2304.05818). p_0 is the mean over the
     pictures of softmax(picture . words) E: words weighted by CLIP's similarity to the picture (Eq. 5), as long as the
-    class noun's vector. Of a large vocabulary, the MOST_WORDS words are compared whose vectors are nearest to the
+    class noun's vector. In a large vocabulary, the MOST_WORDS words are compared whose vectors are nearest to the
     noun's. On a base that cannot compare texts with pictures, p_0 is the noun's vector itself.
 
     subject: the subject with its pictures
