@@ -51,10 +51,10 @@ class further_channels:
         first: Any = module
         prefix = f"{self.name}."
         given = under(prefix, stored)
-        parameters, count, make = self.channels(base, given)
+        constants, count, make = self.channels(base, given)
         out, kernel = first.weight.shape[0], first.weight.shape[2:]
         own = taken({"weight": torch.zeros(out, count, *kernel)}, given, base, what="the further input channels")
-        live = Live(prefixed(prefix, {**own, **parameters}), may_read=self.reads)
+        live = Live(prefixed(prefix, {**own, **constants}), may_read=self.reads)
 
         def hook(layer: Any, inputs: Any, output: Tensor) -> Tensor:
             if not live.on or live.run is None:
