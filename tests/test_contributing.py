@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import limner
 from limner.apps.cli.main import main
+from limner.core.recipe import Recipe
 from limner.core.subject import Subject
+from limner.core.types import Pass
+from limner.engine.attach import Adapter, attach
 from limner.errors import FileError, InputError, UnknownName
 
 from .helpers import same, state, untouched
@@ -89,3 +93,26 @@ def test_a_setting_without_help_is_refused() -> None:
         def silent(subject: Subject, *, steps: int = 3) -> limner.Recipe:
             """No help for steps."""
             return limner.Recipe(says=subject.noun)
+
+
+def test_the_guides_modifier_is_undone_learns_and_is_the_identity_at_first(base: Any) -> None:
+    code = next(c for c in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL) if "attention_scales" in c)
+    names: dict[str, Any] = {"__name__": "guide"}
+    exec(code, names)
+    before, x = state(base), torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0))
+    time, states = torch.tensor([500]), base.text_states(["a dog"], words={})
+
+    def predicted(scales: float | None = None) -> torch.Tensor:
+        recipe = Recipe(says="dog", modifiers=(names["attention_scales"](),))
+        with torch.no_grad(), attach(base, [Adapter(recipe, "<rex>")]) as adapted:
+            for tensor in adapted.tensors.values():
+                tensor.fill_(1.0 if scales is None else scales)
+            output: torch.Tensor = base.predict(x, time, states, context=adapted.run(time=time, prompts=("a dog",)))
+        return output
+
+    with torch.no_grad():
+        plain = base.predict(x, time, states, context=Pass())
+    assert torch.allclose(predicted(), plain, atol=1e-6)
+    assert not torch.allclose(predicted(0.5), plain, atol=1e-3)
+    assert same(state(base), before)
+    assert untouched(base)

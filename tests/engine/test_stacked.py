@@ -17,7 +17,7 @@ import torch
 import limner
 from limner.apps.cli.main import main
 from limner.core.concept import Concept
-from limner.core.recipe import Recipe
+from limner.core.recipe import Recipe, Stage
 from limner.core.subject import Subject
 from limner.engine.attach import Adapter
 from limner.engine.stacked.train import room
@@ -25,6 +25,7 @@ from limner.engine.train import Checkpoint, train
 from limner.errors import InputError
 from limner.methods import methods
 from limner.parts.objectives import distillation
+from limner.parts.parameters import at_rate
 from limner.pocket.subjects import toy
 from limner.workflows.learn_many import Done, Job, learn_many, train_stacked
 from limner.workflows.paint_many import Order, paint_many
@@ -311,6 +312,8 @@ def test_what_has_no_stacked_form_is_refused_with_the_reason(base: Any, subjects
         assert why in str(end.error)
     with pytest.raises(InputError, match="number of slots must be 1"):
         next(train_stacked(base, [], slots=0))
+    stage = Stage(train=(at_rate(2.0, lambda adapted: adapted.base.select("everything")),), loss=(), steps=1, lr=1e-3)
+    assert Recipe(says="dog", stages=(stage,)).why_not_stackable == "it changes the base's own weights"
     assert not methods()["lora_dreambooth"](subjects[0]).why_not_stackable
     assert learn_many(base, []) == []
 

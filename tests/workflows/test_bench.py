@@ -78,6 +78,23 @@ def test_what_is_there_is_not_run_again(ran: SimpleNamespace, monkeypatch: pytes
     assert again["units"] == ran.found["units"]
 
 
+def test_rows_of_other_methods_stay_with_add_and_are_never_dropped(ran: SimpleNamespace, tmp_path: Path) -> None:
+    results, more = tmp_path / "results.json", Plan((("textual_inversion", (("steps", 1), ("batch", 1))),), **QUICK)
+    shutil.copy(ran.root / "results.json", results)
+    before = results.read_bytes()
+    with pytest.raises(InputError, match="5 rows of other methods, which this run would drop: keep them with --add"):
+        bench(more, results=results, folder=tmp_path / "run")
+    other = Plan(more.methods, cases=1, prompts=1, seeds=(0,))
+    with pytest.raises(InputError, match="measured with another base, judge, prompts or seeds"):
+        bench(other, results=results, folder=tmp_path / "run", add=True)
+    assert results.read_bytes() == before
+    added = bench(more, results=results, folder=tmp_path / "run", add=True)
+    assert added["units"][:-1] == ran.found["units"]
+    assert added["units"][-1]["method"] == "textual_inversion"
+    assert [name for name, _ in added["plan"]["methods"]] == [name for name, _ in (*ran.plan.methods, *more.methods)]
+    assert len(added["summary"]) == 6
+
+
 def test_a_killed_bench_goes_on_where_it_was(
     ran: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -309,6 +309,7 @@ class Recipe:
             return "its stages project their parameters after every update"
         if self.artefacts or any(term.source.gather for stage in self.tuning for term in stage.loss):
             return "its sources depend on earlier stages, or it makes more than a concept"
-        if any(getattr(part, "of_base", False) for stage in self.tuning for part in stage.train):
+        selections = [part.selection if isinstance(part, Rated) else part for s in self.tuning for part in s.train]
+        if not all(getattr(selection, "of_modifiers", False) for selection in selections):
             return "it changes the base's own weights"
         return ""

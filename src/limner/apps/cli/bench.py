@@ -37,6 +37,9 @@ def add_to(commands: Any) -> None:
         "baselines that learn nothing",
     )
     parser.add_argument(
+        "--add", action="store_true", help="add the rows of --methods to a results file, whose other rows stay"
+    )
+    parser.add_argument(
         "--results",
         type=Path,
         help="results file (default: results/bench.json; with --curve: results/curve.json; with --suite: "
@@ -137,7 +140,7 @@ def bench(given: argparse.Namespace) -> None:
     )
     folder = given.folder or Path("out/bench") / results.stem
     standing(lambda: f"every finished run is kept in {folder}; the same command runs the missing ones")
-    comparison = bench(plan, results=results, folder=folder, workers=given.workers, on=given.on, say=say)
+    comparison = bench(plan, results=results, folder=folder, workers=given.workers, on=given.on, add=given.add, say=say)
     columns = {"columns": suite.columns} if suite else {}
     out(given, comparison["summary"], table_markdown(comparison, **columns))
 
@@ -151,7 +154,7 @@ def bench_of_pairs(given: argparse.Namespace) -> None:
         flag
         for flag in ("curve", "where", "cases", "on", "workers", "faces")
         if getattr(given, flag) not in (None, [], 1, "local")
-    ]
+    ] + ["add"] * given.add
     if odd or given.data != "toys" or given.base not in (None, "pocket"):
         raise InputError(
             f"the suite pairs runs on toys, on the pocket base and in one process: leave out "
@@ -183,6 +186,8 @@ def bench_of_table1(given: argparse.Namespace) -> None:
 
     if given.curve:
         raise InputError("the suite table1 has every method at strength 1; --curve is not for it")
+    if given.add:
+        raise InputError("the suite table1 is one table of one protocol; --add is not for it")
     plan = TablePlan(
         tuple(_with_settings(name) for name in given.methods or ()),
         size=given.size,

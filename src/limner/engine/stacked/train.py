@@ -64,7 +64,10 @@ class SubjectRun:
         self.recipe, self.stages = self.run.recipe, self.run.recipe.tuning
         why = self.recipe.why_not_stackable
         if why:
-            raise InputError(f"{self.run.method} cannot train several subjects at once: {why}")
+            raise InputError(
+                f"{self.run.method} cannot train several subjects at once: {why}. Learn each on its own, or use a method "
+                "whose page names --together"
+            )
         sources = dict.fromkeys(term.source for stage in self.stages for term in stage.loss)
         self.draws: dict[Source, Callable[[int, Streams], Batch]] = {s: s.prepare(base) for s in sources}
         self.stage, self.step = (start.stage, start.step) if start else (0, 0)

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from limner.core.recipe import Selection
 
 
+def _of_modifiers(select: Selection) -> Selection:
+    """The selection, marked as one of modifiers' parameters alone: only such can train several subjects at once."""
+    select.of_modifiers = True  # type: ignore[attr-defined]  # functions stay functions
+    return select
+
+
 def learned(*modifiers: Modifier) -> Selection:
     """The trainable tensors of these modifiers. Raises `InputError` where there are none."""
     import torch
@@ -27,7 +33,7 @@ def learned(*modifiers: Modifier) -> Selection:
             raise InputError("these modifiers have no parameters to learn")
         return tensors
 
-    return select
+    return _of_modifiers(select)
 
 
 def part_of(modifier: Modifier, name: str) -> Selection:
@@ -43,7 +49,7 @@ def part_of(modifier: Modifier, name: str) -> Selection:
             raise InputError(f"the modifier has no parameter that ends in {name!r}")
         return tensors
 
-    return select
+    return _of_modifiers(select)
 
 
 def beginning(modifier: Modifier, *prefixes: str) -> Selection:
@@ -61,7 +67,7 @@ def beginning(modifier: Modifier, *prefixes: str) -> Selection:
             raise InputError(f"the modifier has no parameter that begins with {' or '.join(prefixes)}")
         return tensors
 
-    return select
+    return _of_modifiers(select)
 
 
 def all_but(modifier: Modifier, name: str) -> Selection:
@@ -75,7 +81,7 @@ def all_but(modifier: Modifier, name: str) -> Selection:
         rest = part_of(modifier, name)(adapted)
         return {n: t for n, t in learned(modifier)(adapted).items() if n not in rest}
 
-    return select
+    return _of_modifiers(select)
 
 
 def parts_of(modifier: Modifier, *names: str) -> Selection:
@@ -93,7 +99,7 @@ def parts_of(modifier: Modifier, *names: str) -> Selection:
             raise InputError(f"the modifier has no parameter of {' or '.join(names)}")
         return tensors
 
-    return select
+    return _of_modifiers(select)
 
 
 def words(*modifiers: Modifier) -> Selection:
@@ -119,7 +125,6 @@ def base_parameters(what: str) -> Selection:
     def select(adapted: Adapted) -> Mapping[str, Tensor]:
         return adapted.base.select(what)
 
-    select.of_base = True  # type: ignore[attr-defined]  # such a selection cannot be stacked
     return select
 
 
@@ -156,7 +161,6 @@ def reached() -> Selection:
                     parameter.requires_grad_(False)
         return {name: p for (name, p), slope in zip(parameters.items(), slopes, strict=True) if slope is not None}
 
-    select.of_base = True  # type: ignore[attr-defined]  # such a selection cannot be stacked
     return select
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,14 +40,19 @@ def bench(
     folder: Path,
     workers: int = 1,
     on: str = "local",
+    add: bool = False,
     say: Callable[[str], object] = lambda text: print(text, file=sys.stderr, flush=True),
 ) -> dict[str, Any]:
     """Run the plan's missing units and write `results`; pictures and units stay in `folder`.
 
-    `workers` processes share the machine's cores; `on="ray"` spreads units over a Ray cluster that sees `folder`.
+    `workers` processes share the machine's cores; `on="ray"` spreads units over a Ray cluster that sees `folder`. With
+    `add`, the rows of other methods in `results` stay.
+
+    Raises `InputError` for a results file with rows that would be lost, or that were measured under other conditions.
     """
     check_folder(folder)
     set_aside(results, say)
+    others = _others(plan, results, add=add)
     make_missing_weights(plan)
     todo = {key_of(plan, unit): unit for unit in plan.units}
     missing = {k: u for k, u in todo.items() if _unit(folder, k, say) is None}
@@ -57,19 +62,42 @@ def bench(
         for done, unit in enumerate(_ran(plan, missing, folder, workers, on), 1):
             each = (time.monotonic() - began) / done
             say(f"{done}/{len(missing)}  {unit.label}  {unit.case}  {each * (len(missing) - done) / 60:.1f} min left")
-    return collect(plan, folder, results, seconds=time.monotonic() - began)
+    return collect(plan, folder, results, seconds=time.monotonic() - began, others=others)
 
 
-def collect(plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0) -> dict[str, Any]:
-    """Write the results file from the finished units."""
+def _others(plan: Plan, results: Path, *, add: bool) -> list[dict[str, Any]]:
+    """Units of other methods in the results file, which stay where `add` is given."""
+    if not results.exists():
+        return []
+    earlier, labels = read_results(results), {unit.label for unit in plan.units}
+    others = [unit for unit in earlier["units"] if unit["label"] not in labels]
+    rows = len({unit["label"] for unit in others})
+    if not add and others:
+        raise InputError(
+            f"{results} has {counted(rows, 'row')} of other methods, which this run would drop: keep them with --add, or "
+            "name another file with --results"
+        )
+    if others and earlier["about"] != about_of(plan):
+        raise InputError(
+            f"the rows of {results} were measured with another base, judge, prompts or seeds, so no row can be added: run "
+            "the whole bench, or name another file with --results"
+        )
+    return others
+
+
+def collect(
+    plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0, others: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """Write the results file from the finished units, and those of other methods that stay in it."""
     about = about_of(plan)
-    units = [record for unit in plan.units if (record := _unit(folder, key_of(plan, unit))) is not None]
+    own = [record for unit in plan.units if (record := _unit(folder, key_of(plan, unit))) is not None]
+    units = [*others, *own]
     earlier = read_results(results) if results.exists() else {}
     spent = (earlier.get("seconds", 0.0) if earlier.get("about") == about else 0.0) + seconds
     comparison = {
         "format": FORMAT,
         "about": about,
-        "plan": asdict(plan),
+        "plan": {**asdict(plan), "methods": [*_methods_of(others, earlier), *asdict(plan)["methods"]]},
         "set": {"name": plan.data, "licence": plan.chosen().licence, "absent": list(plan.chosen().absent)},
         "versions": versions(),
         "seconds": round(spent, 1),
@@ -79,6 +107,12 @@ def collect(plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0) ->
     }
     write_text(results, compact(comparison), overwrite=True)
     return comparison
+
+
+def _methods_of(units: Sequence[Mapping[str, Any]], earlier: Mapping[str, Any]) -> list[Any]:
+    """The methods of these units, with their settings, in the order of the earlier plan."""
+    names = {unit["method"] for unit in units}
+    return [each for each in earlier.get("plan", {}).get("methods", ()) if each[0] in names]
 
 
 BEGINNING = b'{"format":'
