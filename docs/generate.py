@@ -48,8 +48,6 @@ BASELINES = {
     BASE: "base alone",
 }
 """Name of a baseline in results/ and on the command line -> its name in tables."""
-HEADS = {"obeyed": "prompt accuracy", "s to teach": "s to learn"}
-"""Head of a column in reports -> its head in tables."""
 SHEET_CASES, SHEET_PROMPTS, SHEET_SIZE = 3, 6, 96
 START, END = "<!-- generated: {} -->", "<!-- end -->"
 
@@ -258,11 +256,9 @@ def sheets(folder: Path) -> None:
 
 
 def named(text: str) -> str:
-    """A table of a report with the names of baselines and columns in the words of these pages."""
+    """A table of a report with the names of baselines in the words of these pages."""
     for name, plain in BASELINES.items():
         text = text.replace(f"| {name} |", f"| {plain} |")
-    for name, plain in HEADS.items():
-        text = text.replace(f"| {name}", f"| {plain}", 1)
     return text
 
 

@@ -257,7 +257,8 @@ _SIGNS = (
     b'{"done": ',  # the same in earlier versions
     b"<title>limner bench</title>",
     b"label,method,number,mean,",
-    b"| s to teach | kB |",
+    b"| s to learn | kB |",
+    b"| s to teach | kB |",  # of earlier versions
 )
 
 

@@ -28,7 +28,7 @@ COLUMNS = (
     ("F", "F ↑", "anchored fidelity: 0 is the base, 1 is how alike real pictures of the subject are"),
     ("T", "T ↑", "anchored alignment: 0 is a copier of the references, 1 is what the base can follow"),
     ("J", "J ↑", "share of pictures with F and T of a half at least"),
-    ("obeyed", "obeyed ↑", "share of pictures with the scene and exactly the accessories asked for"),
+    ("obeyed", "prompt accuracy ↑", "share of pictures with the scene and exactly the accessories asked for"),
     ("identity", "identity ↑", "cosine of the identity network"),
     ("clip_i", "CLIP-I ↑", "cosine of CLIP"),
     ("dino_i", "DINO-I ↑", "cosine of a self-supervised ViT"),
@@ -42,7 +42,7 @@ OF_FACES = (
 )
 """Columns that only benches of faces have."""
 COSTS = (
-    ("seconds", "s to teach", 1.0),
+    ("seconds", "s to learn", 1.0),
     ("seconds_per_picture", "s a picture", 1.0),
     ("steps", "steps", 1.0),
     ("denoiser_rows", "denoiser rows", 1.0),
@@ -165,7 +165,7 @@ def table_markdown(
 ) -> str:
     """The leaderboard as Markdown, best H first, policies that learn nothing last."""
     names = {key: title for key, title, _ in (*COLUMNS, *OF_FACES)}
-    head = ["", *(names[c] for c in columns), "s to teach", "kB"]
+    head = ["", *(names[c] for c in columns), "s to learn", "kB"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for label, row in ordered(record["summary"]):
         cells = []

@@ -24,6 +24,8 @@ TOY = ("car", 2_000_016)  # class and seed of a held-out individual
 NAME = "zippy"
 COUNT = 4
 SHOWN = ("identity", "dino_i", "clip_t")
+LABELS = {"dino_i": "DINO-I", "clip_t": "CLIP-T", "obeyed": "prompt accuracy"}
+"""Names of scores as the pages write them."""
 
 
 def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int = 0) -> Path:
@@ -109,7 +111,7 @@ def _report(
 ) -> None:
     _say(f"learned in {teaching:.0f} s, painted and scored in {painting:.0f} s")
     for name in scores["with it"]:
-        _say(f"  {name:10}  with it {scores['with it'][name]:.3f}   base alone {scores['base alone'][name]:.3f}")
+        _say(f"  {LABELS.get(name, name):15}  with it {scores['with it'][name]:.3f}   base alone {scores['base alone'][name]:.3f}")
     _say(f"  {card.diagnosis} ({', '.join(card.diagnosis.because)})")
     _say(f"the page is {folder / 'index.html'}, the pictures on one sheet {folder / 'grid.png'}")
     _say("try next:")
