@@ -258,7 +258,7 @@ _SIGNS = (
     b"<title>limner bench</title>",
     b"label,method,number,mean,",
     b"| s to learn | kB |",
-    b"| s to teach | kB |",  # of earlier versions
+    b"| s to teach | kB |",  # the same in earlier versions
 )
 
 
