@@ -136,7 +136,8 @@ def test_custom_diffusion_shows_its_pictures_at_sizes_that_captions_name(
     a part of the ramp."""
     ramp = np.tile(np.linspace(160, 255, 128).astype(np.uint8)[:, None, None], (1, 128, 3))
     subject = Subject.of([Image.fromarray(ramp)], noun="dog", handle="rex")
-    draw, encoded = methods()["custom_diffusion"](subject, batch=32).stages[0].loss[0].source.prepare(base), []
+    draw = methods()["custom_diffusion"](subject, batch=32).stages[0].loss[0].source.prepare(base)
+    encoded: list[torch.Tensor] = []
 
     def encode(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         encoded.append(pixels)
@@ -145,12 +146,8 @@ def test_custom_diffusion_shows_its_pictures_at_sizes_that_captions_name(
     monkeypatch.setattr(base, "encode", encode)
     batches = [draw(step, streams(0, "photos", 0, step)) for step in range(8)]
     texts = [text for batch in batches for text in batch.prompts]
-    counts = (
-        torch.nn.functional.interpolate(
-            torch.cat([batch.mask for batch in batches if batch.mask is not None]), (128, 128)
-        )[:, 0]
-        > 0
-    )
+    masks = torch.cat([batch.mask for batch in batches if batch.mask is not None])
+    counts = torch.nn.functional.interpolate(masks, (128, 128))[:, 0] > 0
     kinds = dict.fromkeys(("small", "large", "whole"), 0)
     for picture, where, text in zip(torch.cat(encoded)[:, 0], counts, texts, strict=True):
         shown = picture[picture > 0.56]

@@ -637,12 +637,13 @@ def test_compositional_inversion_guides_its_word_into_the_region_of_a_picture(ba
     (left, right) = (box for box in map(box_of, ("0,0,0.5,1", "0.5,0,1,1")) if box)
     x = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0))
     prompts, at = ("a photo of <rex>",), torch.tensor(900)
-    found = {}
-    for name, box, regions in (
-        ("nothing", "", {}),
-        ("box", "0,0,0.5,1", {}),
-        ("region", "0,0,0.5,1", {"<rex>": region_of(right, x)}),
-    ):
+    found: dict[str, float] = {}
+    given: dict[str, tuple[str, dict[str, torch.Tensor]]] = {
+        "nothing": ("", {}),
+        "box": ("0,0,0.5,1", {}),
+        "region": ("0,0,0.5,1", {"<rex>": region_of(right, x)}),
+    }
+    for name, (box, regions) in given.items():
         recipe = methods()["compositional_inversion"](rex, box=box)
         with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
             moment = Moment(adapted, x, at, 0, 10, prompts, adapted.text_states(prompts), regions=regions)

@@ -111,7 +111,9 @@ def _report(
 ) -> None:
     _say(f"learned in {teaching:.0f} s, painted and scored in {painting:.0f} s")
     for name in scores["with it"]:
-        _say(f"  {LABELS.get(name, name):15}  with it {scores['with it'][name]:.3f}   base alone {scores['base alone'][name]:.3f}")
+        _say(
+            f"  {LABELS.get(name, name):15}  with it {scores['with it'][name]:.3f}   base alone {scores['base alone'][name]:.3f}"
+        )
     _say(f"  {card.diagnosis} ({', '.join(card.diagnosis.because)})")
     _say(f"the page is {folder / 'index.html'}, the pictures on one sheet {folder / 'grid.png'}")
     _say("try next:")
