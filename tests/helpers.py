@@ -41,6 +41,7 @@ FAST = {
     "batch": 2,
     "cycles": 2,
     "population": 4,
+    "captions": 20,
     "dims": 8,
 }
 """Settings that make any method quick; those a method does not have are left out by `fast`."""

@@ -5,7 +5,7 @@ where. Subjects are learned one after another, and elastic weight consolidation 
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limner.core.method import method
 from limner.core.recipe import Answer, Recipe, Stage
@@ -18,8 +18,6 @@ from limner.parts.sources import class_pictures, photos, prior_note, scheduled, 
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from limner.core.base import Base
 
 
 @method(
@@ -77,7 +75,7 @@ def matsuda_seg_ewc(
     def gamma(step: int) -> float:
         return guide_start + (guide_end - guide_start) * step / max(steps - 1, 1)
 
-    def map_of(handle: str) -> Callable[["Base"], Mapping[str, "Tensor"]]:
+    def map_of(handle: str) -> Callable[[Any], Mapping[str, "Tensor"]]:
         return lambda base: {"segmentation": painted_in(subject_masks(base, subject), colour[handle][1])}
 
     train = (everything(), at_rate(branch_rate, learned(branch)))

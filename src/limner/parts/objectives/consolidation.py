@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from limner.core.recipe import Objective
-from limner.engine.attach import parameter
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +51,8 @@ def network_tensors(adapted: Adapted, names: Sequence[str]) -> dict[str, Tensor]
     adapted: the adapted base
     names: names as a concept stores them
     """
+    from limner.engine.attach import parameter
+
     own = {name: tensor for live in adapted.live.values() for name, tensor in live.tensors.items()}
     return {name: own[name] if name in own else parameter(adapted.base, name) for name in names}
 
