@@ -42,6 +42,7 @@ FAST = {
     "cycles": 2,
     "population": 4,
     "captions": 20,
+    "people": 8,
     "dims": 8,
 }
 """Settings that make any method quick; those a method does not have are left out by `fast`."""
