@@ -17,7 +17,8 @@ import limner
 from limner.core.recipe import Painting, Recipe
 from limner.core.subject import Subject
 from limner.engine.attach import Adapter, attach
-from limner.engine.sample import Canvas, PaintStep, inverted, sample
+from limner.engine.sample import Canvas, inverted, sample
+from limner.engine.steps import PaintStep
 from limner.errors import InputError, PaintingError, PromptError
 from limner.methods import methods
 from limner.pocket.subjects import toy

@@ -14,7 +14,8 @@ from limner.core.adapted import FirstPicture
 from limner.core.recipe import FirstPass, Painting, Recipe
 from limner.core.types import AttentionCall, AttentionOp
 from limner.engine.attach import Adapter, attach
-from limner.engine.sample import PaintSettings, PaintStep, sample
+from limner.engine.sample import PaintSettings, sample
+from limner.engine.steps import PaintStep
 from limner.errors import InputError
 from limner.parts.modifiers import low_rank, new_word
 
@@ -145,7 +146,7 @@ def test_every_sampler_goes_on(base: Any, pair: Any, sampler: str) -> None:
 
 
 def test_what_cannot_be_sampled_twice(base: Any, pair: Any) -> None:
-    with pytest.raises(InputError, match="<a> and <c> each ask for a first pass, with different settings"):
+    with pytest.raises(InputError, match="<a> and <c> each ask for a first pass with settings of their own"):
         steps(base, (pair[0], adapter(base, 3, "<c>", "dog", replace(PASSES, begin=0.25))), [PROMPT], [3])
     assert steps(base, (pair[0], adapter(base, 3, "<b>", "dog")), ["<a> and <b>"], [3])
     streams: Callable[[str], str] = str

@@ -144,8 +144,7 @@ class AdaptedBase:
     def parallel_stream(self) -> Callable[[str], str] | None:
         """Prompt of a picture -> prompt of its parallel stream; None where no recipe asks for parallel streams. Recipes
         with the same function share one. Raises `InputError` where two attached recipes have different ones."""
-        shared = {adapter.recipe.painting.parallel_stream for adapter in self._painting} - {None}
-        return shared.pop() if len(shared) == 1 else self._one("parallel_stream", "sample parallel streams")
+        return self._one("parallel_stream", "sample parallel streams")
 
     @property
     def both_streams(self) -> bool:
@@ -196,16 +195,8 @@ class AdaptedBase:
     def first_pass(self) -> FirstPass | None:
         """The sampling that comes before each picture's own; None where no recipe asks for one. Raises `InputError`
         where two attached recipes ask for different ones."""
-        first: Adapter | None = None
-        for adapter in self._painting:
-            wanted = adapter.recipe.painting.first_pass
-            if wanted and first and wanted != first.recipe.painting.first_pass:
-                raise InputError(
-                    f"{first.handle} and {adapter.handle} each ask for a first pass, with different settings: learn one "
-                    "of them again with the other's settings of sampling"
-                )
-            first = first or (adapter if wanted else None)
-        return first.recipe.painting.first_pass if first else None
+        first: FirstPass | None = self._one("first_pass", "ask for a first pass with settings of their own")
+        return first
 
     @property
     def everywhere(self) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from .attach import AdaptedBase
 from .conditions import checked
 from .guidance import classifier_free, norm_preserving
 from .regions import BACKGROUNDS, COMPOSE, beside_first, blended, composited, parts_of
+from .steps import PaintStep
 from .two_passes import two_passes
 
 if TYPE_CHECKING:
@@ -156,15 +157,6 @@ class Canvas:
         return {name: tensor for name, tensor in given.items() if name in names and tensor is not None}
 
 
-@dataclass(frozen=True)
-class PaintStep:
-    """The state after a sampling step; `latents` [B, C, h, w] are without reference streams."""
-
-    step: int  # from 0
-    total: int
-    latents: Tensor = field(repr=False)
-
-
 def sample(
     adapted: Adapted,
     prompts: Sequence[str],
@@ -201,8 +193,7 @@ def sample(
     _check_views(adapted, settings)
     if (passes := adapted.first_pass) and layout is None:
         given: dict[str, Any] = {"settings": settings, "canvas": canvas, "conditions": conditions, "frames": frames}
-        for step, (total, latents) in enumerate(two_passes(adapted, passes, prompts, seeds, sample, decoded, given)):
-            yield PaintStep(step, total, latents)
+        yield from two_passes(adapted, passes, prompts, seeds, sample, decoded, given)
         return
     if canvas:
         conditions = {**canvas.conditions(base, adapted.painting_reads | adapted.may_read), **conditions}
@@ -367,7 +358,7 @@ class _guided:
         if adapted.denoiser:
             self.guided = adapted.denoiser(adapted, self.guided)
         for guidance in adapted.guidance or OWN[adapted.base.guidance]:
-            by_region = getattr(guidance, "for_regions", None) if layout else None
+            by_region = getattr(guidance, "for_regions", None)
             act: Guidance = by_region(layout.masks) if layout and by_region else guidance
             self.guided = act(self.guided, settings.guidance)
         if settings.guide_between != (0, 1):

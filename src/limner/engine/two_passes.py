@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from limner.core.adapted import FirstPicture
 from limner.errors import InputError
 
 from .regions import Layout, check_composable
+from .steps import PaintStep
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,24 +20,16 @@ if TYPE_CHECKING:
     from limner.core.recipe import FirstPass
 
 
-class At(NamedTuple):
-    """The state before a step that is sampled after another."""
-
-    step: int  # number of the last step that is done
-    total: int
-    latents: Tensor  # [B, C, h, w]
-
-
 def two_passes(
     adapted: Adapted,
     passes: FirstPass,
     prompts: Sequence[str],
     seeds: Sequence[int],
-    sample: Callable[..., Iterator[Any]],
+    sample: Callable[..., Iterator[PaintStep]],
     decode: Callable[[Base, Tensor], Tensor],
     about: Mapping[str, Any],
-) -> Iterator[tuple[int, Tensor]]:
-    """Sample every picture twice; yields the number of steps of both passes, and latents [B, C, h, w] after each.
+) -> Iterator[PaintStep]:
+    """Sample every picture twice, yielding after every step; the steps of both passes are counted on.
 
     Each picture has regions of its own, so that the second pass samples them one by one, in lockstep. A picture in
     which no subject has a region is that of the first pass.
@@ -55,28 +49,28 @@ def two_passes(
     check_composable(adapted)
     activations: dict[str, Tensor] = {}
     watch = (passes.watch(activations),) if passes.watch else ()
-    first, last = sample(adapted, prompts, seeds=seeds, layout=Layout({}, "attention", operations=watch), **about), None
+    first = sample(adapted, prompts, seeds=seeds, layout=Layout({}, "attention", operations=watch), **about)
+    last: PaintStep | None = None
     before: dict[int, Tensor] = {}  # step -> latents of the first pass before it
-    for at in _steps(adapted, first):
-        last = at
-        before[at.step + 1] = at.latents
-        yield 2 * at.total - _first_step(passes, at.total), at.latents
+    for done, last in enumerate(_steps(adapted, first), 1):
+        before[last.step + 1] = last.latents
+        yield PaintStep(done - 1, 2 * last.total - _first_step(passes, last.total), last.latents)
     assert last is not None
     begin = _first_step(passes, last.total)
     rows = range(len(seeds))
     pictures = [_picture(adapted, prompts[k], last.latents[k : k + 1], activations, k, decode) for k in rows]
     layouts = [_layout(passes, picture, before, k, last.total) for k, picture in enumerate(pictures)]
-    start = At(begin - 1, last.total, before[begin]) if begin in before else None
+    start = PaintStep(begin - 1, last.total, before[begin]) if begin in before else None
     painting = {
         k: sample(adapted, prompts[k : k + 1], **_second(passes, pictures[k], seeds, k, layouts[k], start, about))
         for k in rows
         if layouts[k].masks
     }
     latents = last.latents.clone()
-    for _ in range(last.total - begin if start else len(before)):
+    for step in range(last.total - begin if start else len(before)):
         for k, own in painting.items():
             latents[k] = next(own).latents[0]
-        yield 2 * last.total - begin, latents.clone()
+        yield PaintStep(done + step, 2 * last.total - begin, latents.clone())
 
 
 def _first_step(passes: FirstPass, total: int) -> int:
@@ -84,7 +78,7 @@ def _first_step(passes: FirstPass, total: int) -> int:
     return round(passes.begin * total)
 
 
-def _steps(adapted: Adapted, sampling: Iterator[Any]) -> Iterator[Any]:
+def _steps(adapted: Adapted, sampling: Iterator[PaintStep]) -> Iterator[PaintStep]:
     """Steps of the base alone; between them, all adapters act again."""
     while True:
         with adapted.only(*adapted.everywhere):
@@ -121,7 +115,7 @@ def _second(
     seeds: Sequence[int],
     row: int,
     layout: Layout,
-    start: At | None,
+    start: PaintStep | None,
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Arguments of the sampling loop for a picture's second pass."""
@@ -130,7 +124,7 @@ def _second(
     more = passes.conditions(picture) if passes.conditions and _reads_more(adapted, given) else {}
     reads = adapted.may_read | adapted.painting_reads
     conditions = {name: condition for name, condition in more.items() if name in reads} | given
-    after = start and start._replace(latents=start.latents[row : row + 1])
+    after = start and replace(start, latents=start.latents[row : row + 1])
     return {**about, "seeds": seeds[row : row + 1], "layout": layout, "conditions": conditions, "after": after}
 
 

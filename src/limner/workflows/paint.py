@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from limner.core.concept import Concept
     from limner.core.regions import Where
     from limner.engine.conditions import Condition
-    from limner.engine.sample import Canvas, PaintStep
+    from limner.engine.sample import Canvas
+    from limner.engine.steps import PaintStep
     from limner.library.concepts import Concepts
 
 

@@ -154,7 +154,9 @@ def bench_of_pairs(given: argparse.Namespace) -> None:
         flag
         for flag in ("curve", "where", "cases", "on", "workers", "faces")
         if getattr(given, flag) not in (None, [], 1, "local")
-    ] + ["add"] * given.add
+    ]
+    if given.add:
+        odd.append("add")
     if odd or given.data != "toys" or given.base not in (None, "pocket"):
         raise InputError(
             f"the suite pairs runs on toys, on the pocket base and in one process: leave out "

@@ -45,13 +45,18 @@ def name_and_noun(text: str) -> str:
 
 def name_noun_and_folder(text: str) -> str:
     """The type of a flag that takes NAME=NOUN, or NAME=NOUN:FOLDER."""
-    name, sign, rest = text.partition("=")
-    noun, colon, folder = rest.partition(":")
-    if not (sign and name.strip() and noun.strip()) or (colon and not folder.strip()):
+    if not all(part.strip() for part in parts_of_further(text)[: 3 if ":" in text else 2]):
         raise argparse.ArgumentTypeError(
             f"expected NAME=NOUN, or NAME=NOUN:FOLDER, such as hat=hat:photos/hat, not {text!r}"
         )
     return text
+
+
+def parts_of_further(text: str) -> tuple[str, str, str]:
+    """Name, noun and folder of NAME=NOUN:FOLDER; each empty where it is not there."""
+    name, _, rest = text.partition("=")
+    noun, _, folder = rest.partition(":")
+    return name.strip(), noun.strip(), folder.strip()
 
 
 def gigabytes(text: str) -> float:

@@ -12,7 +12,15 @@ from limner.workflows.requests import FurtherSubject, LearnRequest
 
 from .common import choice_of, roles_of, settings_of
 from .faces import add_faces, ask_consent, render_learning
-from .flags import add_command, add_encoders, add_method, at_least, name_and_noun, name_noun_and_folder
+from .flags import (
+    add_command,
+    add_encoders,
+    add_method,
+    at_least,
+    name_and_noun,
+    name_noun_and_folder,
+    parts_of_further,
+)
 
 if TYPE_CHECKING:
     from .parser import Parser
@@ -216,6 +224,5 @@ def request_of(given: argparse.Namespace) -> LearnRequest:
 
 
 def _further_subject(text: str) -> FurtherSubject:
-    name, _, rest = text.partition("=")
-    noun, _, folder = rest.partition(":")
-    return FurtherSubject(name=name.strip(), noun=noun.strip(), pictures=Path(folder.strip()) if folder else None)
+    name, noun, folder = parts_of_further(text)
+    return FurtherSubject(name=name, noun=noun, pictures=Path(folder) if folder else None)

@@ -94,10 +94,12 @@ def collect(
     units = [*others, *own]
     earlier = read_results(results) if results.exists() else {}
     spent = (earlier.get("seconds", 0.0) if earlier.get("about") == about else 0.0) + seconds
+    planned = json.loads(compact(asdict(plan)))
+    others_methods = [each for each in earlier["plan"]["methods"] if each not in planned["methods"]] if others else []
     comparison = {
         "format": FORMAT,
         "about": about,
-        "plan": {**asdict(plan), "methods": [*_methods_of(others, earlier), *asdict(plan)["methods"]]},
+        "plan": {**planned, "methods": [*others_methods, *planned["methods"]]},
         "set": {"name": plan.data, "licence": plan.chosen().licence, "absent": list(plan.chosen().absent)},
         "versions": versions(),
         "seconds": round(spent, 1),
@@ -107,12 +109,6 @@ def collect(
     }
     write_text(results, compact(comparison), overwrite=True)
     return comparison
-
-
-def _methods_of(units: Sequence[Mapping[str, Any]], earlier: Mapping[str, Any]) -> list[Any]:
-    """The methods of these units, with their settings, in the order of the earlier plan."""
-    names = {unit["method"] for unit in units}
-    return [each for each in earlier.get("plan", {}).get("methods", ()) if each[0] in names]
 
 
 BEGINNING = b'{"format":'

@@ -1,0 +1,18 @@
+"""The state after a step of sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PaintStep:
+    """The state after a sampling step; `latents` [B, C, h, w] are without reference streams."""
+
+    step: int  # from 0
+    total: int
+    latents: Tensor = field(repr=False)
