@@ -87,17 +87,22 @@ def test_a_subject_beside_another_is_learned_into_one_concept(
     saved = tmp_path / "run.toml"
     quick = ["--no-score", "--no-check", "--preview", 0, "--steps", 1, "--out", tmp_path]
     words = ["learn", photos / "rex", "--class", "dog", "--name", "rex"]
-    beside = ["--beside", f"bo=car:{photos / 'bo'}", "lid=hat"]
-    assert run(*words, *beside, "--method", "em_style_concepts", *quick, "--save-config", saved) == 0
+    apart, shown = ["--beside", f"bo=car:{photos / 'bo'}"], ["--beside", "lid=hat"]
+    tailor = ["--method", "magictailor", "--shared-steps", 1]
+    assert run(*words, *apart, *tailor, *quick, "--save-config", saved) == 0
     concept = limner.Concept.load(tmp_path / "rex.safetensors")
-    assert concept.handles == ("<rex>", "<bo>", "<lid>")
-    assert [len(other["pictures"]) for other in concept.subject["others"]] == [1, 0]
-    assert "lid=hat" in saved.read_text()
-    capsys.readouterr()
-    assert run(*words, *beside, "--method", "textual_inversion", *quick, "--overwrite") == 1
-    assert "textual_inversion learns one subject at a time: it would leave out <bo>" in capsys.readouterr().err
-    assert run(*words, "--beside", "rex=car", "--method", "magictailor", *quick, "--overwrite") == 1
-    assert "two subjects of one concept are called <rex>" in capsys.readouterr().err
+    assert concept.handles == ("<rex>", "<bo>")
+    assert [len(other["pictures"]) for other in concept.subject["beside"]] == [1]
+    assert "bo=car:" in saved.read_text()
+    for flags, message in (
+        ([*apart, "--method", "textual_inversion"], "learns one subject at a time: it would leave out <bo>"),
+        ([*apart, "--method", "em_style_concepts"], "<bo> has pictures of its own"),
+        ([*shown, *tailor], "<lid> has no pictures of its own"),
+        (["--beside", "rex=car", *tailor], "two subjects of one concept are called <rex>"),
+    ):
+        capsys.readouterr()
+        assert run(*words, *flags, *quick, "--overwrite") == 1
+        assert message in capsys.readouterr().err
     assert run(*words, "--beside", "bo", *quick) == 2
     assert "expected NAME=NOUN, or NAME=NOUN:FOLDER" in capsys.readouterr().err
 

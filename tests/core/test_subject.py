@@ -232,19 +232,19 @@ def test_pixels_lie_in_memory_as_they_do_when_read_from_a_file(rex: Subject) -> 
 def test_further_subjects_are_in_the_card_and_come_back_from_it() -> None:
     picture = Image.effect_noise((40, 30), 60).convert("RGB")
     other, shown = Subject.of([picture], noun="hat", handle="cap"), Subject.shown_with("bo", noun="car")
-    subject = Subject.of([picture], noun="dog", handle="rex", others=(other, shown))
+    subject = Subject.of([picture], noun="dog", handle="rex", beside=(other, shown))
     again = Subject.from_card(subject.card())
-    assert [(o.handle, o.noun, len(o.pictures)) for o in again.others] == [("<cap>", "hat", 1), ("<bo>", "car", 0)]
+    assert [(o.handle, o.noun, len(o.pictures)) for o in again.beside] == [("<cap>", "hat", 1), ("<bo>", "car", 0)]
     assert again == subject.from_card(again.card())
 
 
 def test_further_subjects_that_cannot_be_are_refused() -> None:
     picture = Image.effect_noise((40, 30), 60).convert("RGB")
-    one = Subject.of([picture], noun="dog", handle="rex", others=(Subject.shown_with("bo", noun="car"),))
+    one = Subject.of([picture], noun="dog", handle="rex", beside=(Subject.shown_with("bo", noun="car"),))
     with pytest.raises(InputError, match="two subjects of one concept"):
-        Subject.of([picture], noun="dog", handle="rex", others=(Subject.shown_with("<rex>", noun="car"),))
+        Subject.of([picture], noun="dog", handle="rex", beside=(Subject.shown_with("<rex>", noun="car"),))
     face = Subject.of([picture], noun="man", handle="al", kind="face")
     with pytest.raises(InputError, match="consent of its own"):
-        Subject.of([picture], noun="dog", handle="rex", others=(face,))
+        Subject.of([picture], noun="dog", handle="rex", beside=(face,))
     with pytest.raises(InputError, match="further subjects itself"):
-        Subject.of([picture], noun="dog", handle="tom", others=(one,))
+        Subject.of([picture], noun="dog", handle="tom", beside=(one,))

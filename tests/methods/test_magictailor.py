@@ -36,7 +36,7 @@ def pair(rex: Subject) -> Subject:
     drawn = draw(graphs)
     masks = [Image.fromarray((part == PARTS.index("accessory")).byte().mul(255).numpy()) for part in drawn.part]
     hat = Subject.of(list(drawn.pixels), noun="hat", handle="cap", masks=masks)
-    return replace(rex, others=(hat,))
+    return replace(rex, beside=(hat,))
 
 
 def recipe_of(pair: Subject, **more: Any) -> Any:
@@ -47,7 +47,7 @@ def test_the_noise_outside_of_masks_fades_to_none_at_the_last_update(
     base: Any, pair: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_of(pair, shared_steps=4, steps=6, batch=1)
-    hat = pair.others[0]
+    hat = pair.beside[0]
     pictures, masks = hat.tensor(base.picture_size), hat.masks(base.picture_size)
     assert masks is not None
     seen: list[Tensor] = []
@@ -130,6 +130,6 @@ def test_concept_and_component_are_painted_from_one_file(base: Any, pair: Subjec
 
 
 def test_a_component_without_pictures_is_refused(base: Any, rex: Subject) -> None:
-    subject = replace(rex, others=(Subject.shown_with("bo", noun="car"),))
+    subject = replace(rex, beside=(Subject.shown_with("bo", noun="car"),))
     with pytest.raises(InputError, match="<bo> has no pictures of its own"):
         limner.learn(base, subject, method="magictailor", steps=1, shared_steps=1)

@@ -127,9 +127,11 @@ def test_a_file_alone_names_no_method_to_run(first: Concept, tmp_path: Path) -> 
 
 def changed(second: Concept) -> Iterator[tuple[dict[str, Any], str]]:
     before = second.subject["before"]
-    yield {**second.subject, "before": []}, "0 subjects"
+    yield {**second.subject, "before": [{**before[0], "handle": f"<dog{k}>"} for k in range(16)]}, "16 is the most"
+    yield {**second.subject, "beside": before}, "different handles"
     yield {**second.subject, "before": before * 2}, "different handles"
-    yield {**second.subject, "before": [{**before[0], "before": before}]}, "a list of its own"
+    yield {**second.subject, "before": [{**before[0], "before": before}]}, "does not write: 'before'"
+    yield {**second.subject, "before": [{**before[0], "beside": before}]}, "does not write: 'beside'"
     yield {**second.subject, "before": [{**before[0], "noun": "\0"}]}, "noun"
     yield {**second.subject, "before": [{**before[0], "handle": "<bo>"}]}, "different handles"
 

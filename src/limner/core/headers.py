@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from limner.errors import FileError, InputError
 
 from .consent import check_consent
-from .subject import KINDS, check_name, check_noun
+from .subject import BEFORE, BESIDE, KINDS, check_name, check_noun
 from .untrusted import finite_number, plain_text, rows, table, whole_number
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ BASE = ("name", "family", "fingerprint")
 SUBJECT = ("handle", "noun", "kind", "pictures")
 PICTURE = ("name", "sha256", "caption")
 MEMBER = ("handle", "method", "settings", "subject", "seed", "method_sha256", "keeps")
-BEFORE = "before"
-"""The field of a subject's card that lists the cards of the subjects learned before it."""
 MERGED = "merged"
 """The method in the header of a merged concept."""
 MOST_MEMBERS = 16
@@ -90,9 +88,14 @@ def _check_members(header: Mapping[str, Any], at: str) -> None:
         )
 
 
+def subject_cards(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A subject's card, and those of the subjects learned beside it and before it."""
+    return [card, *card.get(BESIDE, ()), *card.get(BEFORE, ())]
+
+
 def subject_handles(card: Mapping[str, Any]) -> list[str]:
-    """The handle of a subject's card, and those of the subjects learned beside it and before it."""
-    return [str(each["handle"]) for each in (card, *card.get("others", ()), *card.get(BEFORE, ()))]
+    """The handles of `subject_cards`."""
+    return [str(each["handle"]) for each in subject_cards(card)]
 
 
 def check_handle(value: object, where: str) -> str:
@@ -139,12 +142,10 @@ def _check_settings(value: object, where: str) -> None:
             finite_number(setting, f"{name} {where}")
 
 
-def _check_subject(value: object, handle: str, at: str, *, further: bool = True) -> None:
-    """Check a subject's card; `further` allows that it has further subjects."""
+def _check_subject(value: object, handle: str, at: str, *, listed: bool = False) -> None:
+    """Check a subject's card; one that is listed in another card lists no subjects itself."""
     subject = table(value, f"subject {at}")
-    further_fields = ("consent", BEFORE, *(("others",) if further else ()))
-    _only(subject, (*SUBJECT, *further_fields), f"subject {at}")
-    _check_before(subject, at)
+    _only(subject, (*SUBJECT, "consent", *(() if listed else (BEFORE, BESIDE))), f"subject {at}")
     if "consent" in subject:
         check_consent(subject["consent"], f"consent {at}")
     if _field(subject, "handle", f"subject {at}") != handle:
@@ -162,31 +163,15 @@ def _check_subject(value: object, handle: str, at: str, *, further: bool = True)
         _only(picture, PICTURE, f"pictures {at}")
         for name in PICTURE:
             plain_text(_field(picture, name, f"pictures {at}"), f"{name} of pictures {at}")
-    others = rows(subject.get("others", []), f"further subjects {at}")
-    if len(others) >= MOST_MEMBERS:
-        raise FileError(f"subject {at} has {len(others)} further subjects; {MOST_MEMBERS - 1} is the most")
-    handles = [check_handle(_field(other, "handle", f"further subjects {at}"), f"handle {at}") for other in others]
-    if len({handle, *handles}) <= len(handles):
-        raise FileError(f"the further subjects {at} must answer to different handles, not {[handle, *handles]}")
-    for other, own in zip(others, handles, strict=True):
-        _check_subject(other, own, f"of {own} {at}", further=False)
-
-
-def _check_before(subject: Mapping[str, Any], at: str) -> None:
-    """Check the cards of the subjects learned before a subject: each is whole, and no two have one handle."""
-    if BEFORE not in subject:
-        return
-    cards = rows(subject[BEFORE], f"{BEFORE} {at}")
-    if not 0 < len(cards) < MOST_MEMBERS:
-        raise FileError(f"{BEFORE} {at} has {len(cards)} subjects; from 1 to {MOST_MEMBERS - 1} are possible")
-    for number, card in enumerate(cards):
-        here = f"of subject {number} before it {at}"
-        if BEFORE in card:
-            raise FileError(f"subject {number} {BEFORE} {at} has a list of its own; one concept has one list")
-        _check_subject(card, check_handle(_field(card, "handle", f"subject {here}"), f"handle {here}"), here)
-    handles = [subject.get("handle"), *(card["handle"] for card in cards)]
+    for name in () if listed else (BEFORE, BESIDE):
+        for number, card in enumerate(rows(subject.get(name, []), f"{name} {at}")):
+            here = f"of subject {number} {name} it {at}"
+            _check_subject(card, check_handle(_field(card, "handle", f"subject {here}"), here), here, listed=True)
+    handles = subject_handles(subject)
+    if len(handles) > MOST_MEMBERS:
+        raise FileError(f"subject {at} stands for {len(handles)} subjects; {MOST_MEMBERS} is the most")
     if len(set(handles)) < len(handles):
-        raise FileError(f"{BEFORE} {at} must have different handles, not {handles}")
+        raise FileError(f"the subjects {at} must have different handles, not {handles}")
 
 
 def _field(value: object, name: str, where: str) -> Any:

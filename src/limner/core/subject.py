@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .faces import FaceNetworks
 
 
+BEFORE, BESIDE = "before", "beside"
+"""Fields of a subject's card that list the cards of the subjects learned before and beside it in one concept."""
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
     *(heic.SUFFIXES if heic.can_read() else ()),
@@ -58,7 +60,7 @@ class Subject:
     consent: Consent | None = None  # for a face: the person shown, and the guardian who agreed
     before: tuple[Subject, ...] = ()  # subjects that the same concept learned before it, the first one first
     # further subjects of the same concept, with handles of their own; those without pictures are shown in its pictures
-    others: tuple[Subject, ...] = ()
+    beside: tuple[Subject, ...] = ()
     faces_alone: bool = field(default=False, compare=False)  # whether the pictures have been cut to the face
     uses: set[str] = field(default_factory=set, repr=False, compare=False)  # contains "masks" once these were read
 
@@ -77,7 +79,7 @@ class Subject:
         faces: FaceNetworks | None = None,
         which: int | None = None,
         consent: Consent | str | None = None,
-        others: Sequence[Subject] = (),
+        beside: Sequence[Subject] = (),
     ) -> Subject:
         """Read a subject from a folder, a file, or a list of files, PIL pictures, [3, H, W] tensors in [0, 1] or
         references.
@@ -101,7 +103,7 @@ class Subject:
                 is then rotated upright and cut out. None leaves this to `learn`, which uses the base's networks.
             which: for kind "face": the person's position from the left, counted from 1, in pictures of several people.
             consent: for kind "face": the person's name or a `Consent`. `learn` refuses a face without it.
-            others: further subjects to learn into the same concept, with handles of their own (a component, a second
+            beside: further subjects to learn into the same concept, with handles of their own (a component, a second
                 toy). Those without pictures (`Subject.shown_with`) are in the pictures of this one. Only methods for
                 several subjects use them.
 
@@ -124,7 +126,7 @@ class Subject:
         subject = cls(
             f"<{name}>", noun, tuple(read), kind, tuple(notes), tuple(more[0]), tuple(more[1]), Consent.of(consent)
         )
-        subject = subject.with_others(others)
+        subject = subject.with_beside(beside)
         if kind != "face" and (faces is not None or which is not None or consent is not None):
             raise InputError(
                 f"faces, which and consent are about faces: give kind='face', or leave them out of a {kind}"
@@ -143,10 +145,20 @@ class Subject:
         """
         return cls(f"<{check_name(handle)}>", check_noun(noun))
 
-    def with_others(self, others: Sequence[Subject]) -> Subject:
+    def with_beside(self, beside: Sequence[Subject]) -> Subject:
         """The subject with these further subjects of its concept. Raises `InputError` where two have one handle, for a
         face, and for further subjects of a further subject."""
-        return replace(self, others=_checked_others(self, others))
+        handles = [self.handle, *(other.handle for other in beside)]
+        twice = next((handle for handle in handles if handles.count(handle) > 1), None)
+        if twice is not None:
+            raise InputError(f"two subjects of one concept are called {twice}: give each a handle of its own")
+        face = next((other.handle for other in beside if other.kind == "face"), None)
+        if face is not None:
+            raise InputError(f"{face} is a face, which needs consent of its own: learn every person as a subject alone")
+        nested = next((other.handle for other in beside if other.beside), None)
+        if nested is not None:
+            raise InputError(f"{nested} has further subjects itself: give all of them to {self.handle}")
+        return replace(self, beside=tuple(beside))
 
     def with_faces_alone(self, faces: FaceNetworks, *, which: int | None = None) -> Subject:
         """The subject with its pictures cut to the face; `notes` name each picture that is left out. Raises
@@ -210,18 +222,18 @@ class Subject:
         """The subject without its pixels, for a concept's header."""
         pictures = [{"name": _written(p.name), "sha256": p.sha256, "caption": p.caption} for p in self.pictures]
         consent = {"consent": self.consent.card()} if self.consent is not None else {}
-        before = {"before": [subject.card() for subject in self.before]} if self.before else {}
-        others = {"others": [other.card() for other in self.others]} if self.others else {}
+        lists = {BEFORE: self.before, BESIDE: self.beside}
+        cards = {name: [subject.card() for subject in subjects] for name, subjects in lists.items() if subjects}
         about = {"handle": self.handle, "noun": self.noun, "kind": self.kind, "pictures": pictures}
-        return {**about, **consent, **before, **others}
+        return {**about, **consent, **cards}
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Subject:
         """The subject of a saved concept, without the pixels of its pictures."""
         pictures = tuple(Reference(p["name"], p["sha256"], caption=p["caption"]) for p in card["pictures"])
         consent = Consent(**card["consent"]) if "consent" in card else None
-        before, others = (tuple(map(cls.from_card, card.get(name, ()))) for name in ("before", "others"))
-        return cls(card["handle"], card["noun"], pictures, card["kind"], consent=consent, before=before, others=others)
+        before, beside = (tuple(map(cls.from_card, card.get(name, ()))) for name in (BEFORE, BESIDE))
+        return cls(card["handle"], card["noun"], pictures, card["kind"], consent=consent, before=before, beside=beside)
 
     def _repr_html_(self) -> str:
         from .escaping import html, join_html
@@ -230,21 +242,6 @@ class Subject:
 
         shown = join_html(html_image(p.image, height=128) for p in self.pictures)
         return html("<div><b>{}</b>, {}<br>{}</div>", self.name, with_article(self.noun), shown)
-
-
-def _checked_others(subject: Subject, others: Sequence[Subject]) -> tuple[Subject, ...]:
-    """The further subjects of a subject, as `Subject.with_others` checks them."""
-    handles = [subject.handle, *(other.handle for other in others)]
-    twice = next((handle for handle in handles if handles.count(handle) > 1), None)
-    if twice is not None:
-        raise InputError(f"two subjects of one concept are called {twice}: give each a handle of its own")
-    face = next((other.handle for other in others if other.kind == "face"), None)
-    if face is not None:
-        raise InputError(f"{face} is a face, which needs consent of its own: learn every person as a subject alone")
-    nested = next((other.handle for other in others if other.others), None)
-    if nested is not None:
-        raise InputError(f"{nested} has further subjects itself: give all of them to {subject.handle}")
-    return tuple(others)
 
 
 def _written(name: str) -> str:

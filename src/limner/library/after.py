@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from limner.core.artefact import PREFIX as ARTEFACT
 from limner.core.concept import IMPORTED
 from limner.core.headers import MERGED, MOST_MEMBERS
-from limner.core.subject import Subject
+from limner.core.subject import BESIDE, Subject
 from limner.core.untrusted import content_hash
 from limner.errors import InputError, WrongBase
 from limner.methods import named
@@ -38,6 +38,11 @@ def subject_after(subject: Subject, concept: Concept, base: Base, method: str) -
             f"this is {base.name} (fingerprint {base.fingerprint}): {subject.handle} can follow it on that base alone"
         )
     _check_trained(concept)
+    if concept.subject.get(BESIDE):
+        raise InputError(
+            f"{concept.handle} was learned together with {concept.handles[1]} in one concept, and no subject can be learned "
+            f"after several: learn {subject.handle} by itself"
+        )
     if concept.method != method:
         raise InputError(
             f"{concept.handle} was learned by {concept.method}, and {subject.handle} is to be learned by {method}: both "
@@ -90,7 +95,7 @@ def check_answers(recipe: Recipe, subject: Subject, method: str) -> None:
             f"{method} learns every subject by itself: it would lose {lost[0]}. Learn {subject.handle} without a concept "
             "before it and merge both, or use a method for subjects in sequence, such as continual_diffusion"
         )
-    missing = [each.handle for each in subject.others if each.handle not in answers]
+    missing = [each.handle for each in subject.beside if each.handle not in answers]
     if missing:
         raise InputError(
             f"{method} learns one subject at a time: it would leave out {missing[0]}. Learn each on its own and merge them, "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.core.headers import BEFORE
+from limner.core.headers import subject_cards
 from limner.core.subject import Subject
 from limner.errors import InputError, LimnerError
 from limner.methods import find, methods
@@ -39,7 +39,7 @@ def taken_words(base: Base, folder: Path) -> dict[str, str]:
         try:
             for own in (about.get("members") or [about]) if about["base"]["fingerprint"] == base.fingerprint else ():
                 if own["method"] in methods():
-                    for card in (own["subject"], *own["subject"].get(BEFORE, ())):
+                    for card in subject_cards(own["subject"]):
                         handle, noun = str(card["handle"]), str(card["noun"])
                         handle_of.setdefault(words_of(base, own["method"], own["settings"], handle, noun), handle)
         except (KeyError, TypeError, ValueError, AttributeError, LimnerError):

@@ -62,7 +62,7 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
     check_preview(request.preview)
     subject, places = yield from _subject(request)
     further = [_further(one) for one in request.beside]
-    subject = subject.with_others([one for one, _ in further])
+    subject = subject.with_beside([one for one, _ in further])
     places += [path for _, paths in further for path in paths]
     target, page = yield from _places(request, subject, places)
     for note in _first_notes(request, subject):
@@ -70,7 +70,11 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
     yield PicturesRead(subject.name, subject.noun, subject.kind, len(subject.pictures))
     lines: list[str] = []
     ending = [within(request.budget, lines.append)] if request.budget else []
-    subject = prepared(subject, segment=request.segment, caption=request.caption, device=request.base.device)
+    looks: dict[str, Any] = {"segment": request.segment, "caption": request.caption, "device": request.base.device}
+    subject = replace(
+        prepared(subject, **looks),
+        beside=tuple(prepared(one, **looks) if one.pictures else one for one in subject.beside),
+    )
     after = read_concepts([request.after], None)[0] if request.after is not None else None
     method = request.method or (method_after(after) if after else (yield from _method(request, subject)))
     chosen = request.settings

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.core.concept import Concept
 from limner.core.headers import MERGED, MOST_MEMBERS
+from limner.core.subject import BESIDE
 from limner.core.versions import versions
 from limner.core.wording import counted
 from limner.errors import InputError, UnknownName, WrongBase
@@ -104,7 +105,7 @@ def _check_together(base: Base, concepts: Sequence[Concept]) -> None:
     if len(concepts) < 2:
         raise InputError(f"merging needs two concepts or more, not {len(concepts)}")
     for concept in concepts:
-        if concept.subject.get("others"):
+        if concept.subject.get(BESIDE):
             raise InputError(
                 f"{concept.handle} was learned together with {concept.handles[1]} in one concept, which cannot be merged: "
                 "merge concepts of one subject each"

@@ -74,7 +74,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class FurtherSubject:
-    """A subject that is learned into another one's concept (`Subject.others`)."""
+    """A subject that is learned into another one's concept (`Subject.beside`)."""
 
     name: str
     noun: str  # the class

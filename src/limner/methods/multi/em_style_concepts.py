@@ -9,6 +9,7 @@ from dataclasses import replace
 from limner.core.method import method
 from limner.core.recipe import Answer, Recipe, Stage
 from limner.core.subject import Subject
+from limner.errors import InputError
 from limner.parts.modifiers import new_word, watched_word
 from limner.parts.objectives import attention_on_mask, denoising
 from limner.parts.parameters import at_rate, cross_attention_kv, words
@@ -63,15 +64,21 @@ def em_style_concepts(
         word_rate: learning rate of the words at the end, as a multiple of that of keys and values
         batch: pictures in an update
     """
-    around = replace(subject, handle=f"{subject.handle[:-1]}-surroundings>", noun="background", others=())
-    concepts = (subject, *(subject.others or (around,)))
+    apart = next((one.handle for one in subject.beside if one.pictures), None)
+    if apart is not None:
+        raise InputError(
+            f"{apart} has pictures of its own, but this method finds all concepts in the pictures of {subject.handle}: name "
+            "it without a folder, or use a method for pictures of each, such as magictailor"
+        )
+    around = replace(subject, handle=f"{subject.handle[:-1]}-surroundings>", noun="background", beside=())
+    concepts = (subject, *(subject.beside or (around,)))
     learned = tuple(new_word(one.handle, like=one.noun) for one in concepts)
     watched = tuple(watched_word(one.handle) for one in concepts)
     source = with_estimated_masks(subject, watched, batch=batch)
     localised = (attention_on_mask(source, one, named=True, own=mask_of(one.word)) for one in watched)
     share = attention_weight / len(concepts)
     loss = (denoising(source), *(share * term for term in localised))
-    alone = (f"no further concepts are named (Subject.others): the surroundings are learned as {around.handle}",)
+    alone = (f"no further concepts are named (--beside): the surroundings are learned as {around.handle}",)
     return Recipe(
         says=subject.handle,
         also=tuple(Answer(one.handle, one.handle, one.noun) for one in concepts[1:]),
@@ -80,5 +87,5 @@ def em_style_concepts(
             *(Stage(train=(words(*learned),), loss=loss, steps=word_steps, lr=word_lr) for _ in range(cycles)),
             Stage(train=(at_rate(word_rate, words(*learned)), cross_attention_kv()), loss=loss, steps=steps, lr=lr),
         ),
-        notes=() if subject.others else alone,
+        notes=() if subject.beside else alone,
     )

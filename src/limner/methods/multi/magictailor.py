@@ -52,9 +52,9 @@ def magictailor(
 ) -> Recipe:
     """A word for the concept and one for each component, each before its class noun, and low-rank changes.
 
-    The components are the subject's further ones (`Subject.others`), with pictures and masks of their own; prompts name
-    both, as in "<rex> with <cap>". Where there are none, the surroundings of the subject's own pictures are learned
-    beside it as `<rex-surroundings>`, so that the same balance holds between the two.
+    The components are the further subjects (`--beside`, `Subject.beside`), with pictures and masks of their own; prompts
+    name both, as in "<rex> with <cap>". Where there are none, the surroundings of the subject's own pictures are
+    learned beside it as `<rex-surroundings>`, so that the same balance holds between the two.
 
     The first stage learns all subjects alike; in the second, the worst alone learns. The authors make masks with
     Grounded-SAM; here they come with the pictures, or the base's segmenter finds whole subjects. Their low-rank changes
@@ -75,8 +75,8 @@ def magictailor(
         lr: learning rate of the low-rank changes in the second stage
         batch: pictures of each subject in an update
     """
-    around = replace(subject, handle=f"{subject.handle[:-1]}-surroundings>", noun="background", others=())
-    subjects = (subject, *(subject.others or (around,)))
+    around = replace(subject, handle=f"{subject.handle[:-1]}-surroundings>", noun="background", beside=())
+    subjects = (subject, *(subject.beside or (around,)))
     new_words = tuple(new_word(one.handle, like=one.noun) for one in subjects)
     watched = tuple(watched_word(one.handle) for one in subjects)
     change = low_rank(rank, layers="attention")
@@ -92,7 +92,7 @@ def magictailor(
     unbalanced = (denoising(shared), *localised[shared])
     preserving = preserving_weight * momentum_consistency(balanced, number)
     balanced_loss = (worst_subject(balanced, number), preserving, *localised[balanced])
-    alone = (f"there is no component (Subject.others): the surroundings are learned as {around.handle}",)
+    alone = (f"no component is named (--beside): the surroundings are learned as {around.handle}",)
     return Recipe(
         says=f"{subject.handle} {subject.noun}",
         also=tuple(Answer(one.handle, f"{one.handle} {one.noun}", one.noun) for one in subjects[1:]),
@@ -101,5 +101,5 @@ def magictailor(
             Stage(train=train, loss=unbalanced, steps=shared_steps, lr=shared_lr),
             Stage(train=train, loss=balanced_loss, steps=steps, lr=lr, momentum=momentum),
         ),
-        notes=() if subject.others else alone,
+        notes=() if subject.beside else alone,
     )
