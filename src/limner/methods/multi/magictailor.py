@@ -52,9 +52,9 @@ def magictailor(
 ) -> Recipe:
     """A word for the concept and one for each component, each before its class noun, and low-rank changes.
 
-    The components are the further subjects (`--beside`, `Subject.beside`), with pictures and masks of their own; prompts
-    name both, as in "<rex> with <cap>". Where there are none, the surroundings of the subject's own pictures are
-    learned beside it as `<rex-surroundings>`, so that the same balance holds between the two.
+    The components are the further subjects (`--beside`, `Subject.beside`), with pictures and masks of their own;
+    prompts name both, as in "<rex> with <cap>". Where there are none, the surroundings of the subject's own pictures
+    are learned beside it as `<rex-surroundings>`, so that the same balance holds between the two.
 
     The first stage learns all subjects alike; in the second, the worst alone learns. The authors make masks with
     Grounded-SAM; here they come with the pictures, or the base's segmenter finds whole subjects. Their low-rank changes
