@@ -129,9 +129,6 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def photos(rex: Subject, tmp_path: Path) -> Path:
     """A folder with the toy's pictures."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for k, picture in enumerate(rex.pictures):
-        assert picture.image is not None
-        picture.image.resize((200, 150)).save(folder / f"{k}.jpg", quality=95)
-    return folder
+    from .helpers import save_pictures
+
+    return save_pictures(rex, tmp_path / "photos")

@@ -30,28 +30,35 @@ from limner.library.settings import checked_settings
 from limner.methods import methods
 from limner.pocket.capabilities import CAPABILITIES
 
-QUICK = limner.PaintSettings(steps=3)
+QUICK = limner.PaintSettings(steps=2)
+PAINTED = "<rex> in the city"
+"""The prompt of `paint_latents`."""
 FAST = {
-    "steps": 3,
+    "steps": 2,
     "word_steps": 2,
     "shared_steps": 2,
     "content_steps": 2,
-    "reward_steps": 2,
-    "num_class_pictures": 4,
+    "reward_steps": 1,
+    "reward_batch": 2,
+    "num_class_pictures": 2,
+    "num_fisher_pictures": 2,
     "batch": 2,
     "cycles": 2,
     "population": 4,
     "captions": 20,
-    "people": 8,
+    "people": 4,
     "dims": 8,
 }
 """Settings that make any method quick; those a method does not have are left out by `fast`."""
+SLOW = {"matsuda_seg_ewc": {"steps": 4}}
+"""Methods in which gradients reach all that learns after more updates: zero layers behind zero layers."""
 
 
 def fast(function: Callable[..., Recipe], **more: Any) -> dict[str, Any]:
     """The settings of FAST that a method has."""
     known = {setting.name for setting in settings(function)}
-    return {name: value for name, value in (FAST | more).items() if name in known}
+    given = FAST | SLOW.get(getattr(function, "__name__", ""), {}) | more
+    return {name: value for name, value in given.items() if name in known}
 
 
 def learn_fast(base: Any, name: str, subject: Subject, **more: Any) -> limner.Concept:
@@ -67,9 +74,16 @@ def adapter(base: Any, name: str, subject: Subject) -> Adapter:
 
 
 def paint_latents(base: Any, concept: limner.Concept, scale: float = 1.0) -> Tensor:
-    """Latents of a picture in three steps. # [1, C, h, w]"""
+    """Latents of a picture in two steps. # [1, C, h, w]"""
     with torch.no_grad(), attach(base, [adapter_of(concept, base, scale=scale)]) as adapted:
-        *_, last = sample(adapted, [f"{concept.handle} in the city"], seeds=[5], settings=QUICK)
+        *_, last = sample(adapted, [PAINTED.replace("<rex>", concept.handle)], seeds=[5], settings=QUICK)
+    return last.latents
+
+
+def base_latents(base: Any, prompt: str) -> Tensor:
+    """Latents of the base's own picture, as `paint_latents` makes them. # [1, C, h, w]"""
+    with torch.no_grad(), attach(base, []) as adapted:
+        *_, last = sample(adapted, [prompt], seeds=[5], settings=QUICK)
     return last.latents
 
 
@@ -100,6 +114,15 @@ def learn_noting(base: Any, name: str, subject: Subject) -> Learned:
     unchanged = same(state(base), before) and untouched(base)
     points = points or [Checkpoint(0, 0, {}, {})]
     return Learned(concept, start, points[0], points[-1].tensors, paint_latents(base, concept), unchanged)
+
+
+def save_pictures(subject: Subject, folder: Path) -> Path:
+    """The subject's pictures as photographs, 200 x 150, in a new folder."""
+    folder.mkdir()
+    for k, picture in enumerate(subject.pictures):
+        assert picture.image is not None
+        picture.image.resize((200, 150)).save(folder / f"{k}.jpg", quality=95)
+    return folder
 
 
 def state(base: Any) -> dict[str, Tensor]:

@@ -55,6 +55,8 @@ def test_it_goes_through_the_command_line(
         str(tmp_path),
         "--preview",
         "1",
+        "--no-score",
+        "--no-check",
     ]
     assert main(words) == 0
     concept = tmp_path / "rex.safetensors"

@@ -25,7 +25,7 @@ def module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module(path): path for path in FILES}
+MODULES = {module(path): path for path in FILES if path != SOURCE / "__main__.py"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:

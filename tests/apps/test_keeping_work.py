@@ -504,6 +504,10 @@ def test_an_interrupt_that_a_library_takes_for_a_damaged_file_is_an_interrupt(
             raise FileError("the weights cannot be read") from error
 
     monkeypatch.setattr("limner.core.concept.Concept.load", load)
-    assert run("score", "a.safetensors") == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        assert run("score", "a.safetensors") == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "interrupted" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -403,7 +403,8 @@ def test_a_base_without_a_face_gan_says_so(base: Any, ada: Subject, monkeypatch:
 def test_ages_are_said_of_other_people_alone(base: Any, ada: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = methods()["banerjee_aging"](ada, batch=8, people=16)
     own, others, _ = recipe.stages[0].loss
-    drawn = [others.source.prepare(base)(step, streams(0, step)) for step in range(3)]
+    draw = others.source.prepare(base)
+    drawn = [draw(step, streams(0, step)) for step in range(3)]
     said = {text for batch in drawn for text in batch.prompts}
     assert {"a photo of a child", "a photo of a person", "a photo of an old person"} <= said
     assert not any("<rex>" in text for text in said)

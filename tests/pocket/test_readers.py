@@ -19,7 +19,7 @@ from training.pocket.run import Run
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return Run(tmp_path_factory.mktemp("run"), pictures=16, size=64, scale=0.0001)
+    return Run(tmp_path_factory.mktemp("run"), pictures=16, size=64, scale=0.0001, precision="float32")
 
 
 def test_answers_and_things_are_matched_whatever_their_order() -> None:

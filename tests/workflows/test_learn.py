@@ -19,9 +19,9 @@ from limner.engine.checkpoint import CHECKPOINT
 from limner.errors import FileError, InputError, PictureError, PromptError, TeachingError, UnknownName
 from limner.library.settings import checked_settings
 from limner.methods import find
-from tests.helpers import same, state, untouched
+from tests.helpers import same, save_pictures, state, untouched
 
-STEPS = 40
+STEPS = 16
 SCRIPT = f"""
 import sys, time
 import limner
@@ -52,27 +52,34 @@ def wait_for(process: subprocess.Popen[str], step: int) -> None:
     raise AssertionError(process.stderr.read() if process.stderr else "it ended")
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_killed_at_a_random_step_it_resumes_to_the_same_bits(photos: Path, tmp_path: Path, how: signal.Signals) -> None:
-    whole = tmp_path / "whole"
-    uninterrupted = start(photos, whole, resume=False)
+@pytest.fixture(scope="module")
+def whole(rex: Subject, tmp_path_factory: pytest.TempPathFactory) -> limner.Concept:
+    """The concept of a run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    uninterrupted = start(save_pictures(rex, folder / "photos"), folder, resume=False)
     _, errors = uninterrupted.communicate()
     assert uninterrupted.returncode == 0, errors
-    cut = tmp_path / "cut"
-    process = start(photos, cut, resume=False)
+    return limner.Concept.load(folder / "rex.safetensors")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_at_a_random_step_it_resumes_to_the_same_bits(
+    photos: Path, whole: limner.Concept, tmp_path: Path, how: signal.Signals
+) -> None:
+    process = start(photos, tmp_path, resume=False)
     wait_for(process, random.randint(2, STEPS - 5))
     process.send_signal(how)
     process.communicate()
     assert process.returncode != 0
-    assert (cut / CHECKPOINT).exists()
-    again = start(photos, cut, resume=True)
+    assert (tmp_path / CHECKPOINT).exists()
+    again = start(photos, tmp_path, resume=True)
     said, errors = again.communicate()
     assert again.returncode == 0, errors
     assert len(said.split()) < STEPS
-    first, second = (limner.Concept.load(folder / "rex.safetensors") for folder in (whole, cut))
-    assert same(first.tensors, second.tensors)
-    assert first.losses == second.losses
-    assert not (cut / CHECKPOINT).exists()
+    resumed = limner.Concept.load(tmp_path / "rex.safetensors")
+    assert same(resumed.tensors, whole.tensors)
+    assert resumed.losses == whole.losses
+    assert not (tmp_path / CHECKPOINT).exists()
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_state(

@@ -27,7 +27,7 @@ from .run import Run
 CHUNK = 256
 SHADES = torch.tensor([0, 255, 128, 64], dtype=torch.uint8)
 """Shades of no toy, the first, the second and the third in strips of masks."""
-NUM_PEOPLE, NUM_VIEWS = 1500, 4
+NUM_DEV, NUM_PEOPLE, NUM_VIEWS = 1024, 1500, 4
 FIRST_PAIR = 50_000_000  # after the seeds of all other pictures of a run
 _TOYS = replace(WHOLE, faces=0.0)
 STRATA = (
@@ -70,7 +70,7 @@ def graphs_of(run: Run, purpose: str) -> list[SceneGraph]:
         case "train":
             return [sample(base + k, world=_world(run, k)) for k in range(run.pictures)]
         case "dev":
-            return [sample(base + k, world=_world(run, k), split="dev") for k in range(1024)]
+            return [sample(base + k, world=_world(run, k), split="dev") for k in range(NUM_DEV)]
         case "individuals":
             return [g for k in range(max(run.pictures // 16, 8)) for g in _views_of(run, k)]
         case "pairs":

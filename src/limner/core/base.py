@@ -251,9 +251,6 @@ class Denoises(Protocol):
 
     sites: tuple[Site, ...]
 
-    # the convolution that reads the latents
-    def input_layer(self) -> nn.Conv2d: ...
-
     # name of each block -> its cross-attention, its feed-forward layer and its width
     def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]: ...
 

@@ -66,9 +66,9 @@ class toys:
         return f"{'an' if seen[0] in 'aeiou' else 'a'} {seen}"
 
     def text(self, number: int) -> str:
-        from limner.pocket.world import caption, sample
+        from limner.pocket.world import caption, unseen
 
-        return caption(sample(number), seed=number)
+        return caption(unseen(number), seed=number)
 
     def views(self, pictures: Sequence[int]) -> Tensor:
         """[n, 3]: azimuth and elevation of the camera around the toy in radians, and its distance (`core.views`)."""

@@ -556,16 +556,6 @@ class Family:
             raise InputError(f"{what} matches no layer of {self.name} ({self.family}): this base has no {lacks}")
         return {f"denoiser.{name}": layer for name, layer in layers.items()}
 
-    def input_layer(self) -> nn.Conv2d:
-        """The convolution that reads the latents. Raises `InputError` for a denoiser that has none."""
-        layer = getattr(self.denoiser, "conv_in", None)
-        if not isinstance(layer, nn.Conv2d):
-            raise InputError(
-                f"{self.name} ({self.family}) reads latents in another layer than a convolution, to which this method "
-                "adds an input channel: use a base with a UNet"
-            )
-        return layer
-
     def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]:
         """Transformer blocks by name, in the order of the modules: the cross-attention layer, the feed-forward layer
         and the width of each."""

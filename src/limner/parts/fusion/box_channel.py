@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.core.types import Live
 from limner.parts.encoders.looks import shown_rows
+from limner.parts.modifiers.further_channels import first_layer, read_by
 from limner.parts.modifiers.parameters import taken
 
 from .grounded_states import touched
@@ -47,7 +48,7 @@ class box_channel:
     ) -> Iterator[Live]:
         import torch
 
-        layer = base.input_layer()
+        layer = first_layer(base)
         start = {f"{self.name}.kernel": torch.zeros_like(layer.weight[:, :1], device="cpu")}
         live = Live(taken(start, stored, base, what="the channel of boxes"))
         offer = f"{self.name}.boxes"
@@ -75,15 +76,12 @@ class box_channel:
 
 def _hook(live: Live, offer: str, name: str, scale: float) -> Callable[[Any, Any, Tensor], Tensor | None]:
     def hook(layer: Any, given: Any, out: Tensor) -> Tensor | None:
-        import torch.nn.functional as F
-
         run = live.run
         if run is None or not live.on or acting(run, offer)[0] is not live:
             return None
         boxes = [own for other in acting(run, offer) for own in other.offers[offer](run, len(out))]
         channel = outside_of(boxes, out.shape[-2], out.shape[-1]).to(out)
-        more = F.conv2d(channel, live.tensors[name].to(out), stride=layer.stride, padding=layer.padding)
-        return out + scale * more
+        return out + scale * read_by(layer, channel, live.tensors[name])
 
     return hook
 

@@ -45,10 +45,8 @@ class further_channels:
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
         import torch
-        import torch.nn.functional as F
 
-        ((_, module),) = base.projections("input").items()
-        first: Any = module
+        first = first_layer(base)
         prefix = f"{self.name}."
         given = under(prefix, stored)
         constants, count, make = self.channels(base, given)
@@ -59,8 +57,7 @@ class further_channels:
         def hook(layer: Any, inputs: Any, output: Tensor) -> Tensor:
             if not live.on or live.run is None:
                 return output
-            more = make(live.run, len(inputs[0])).to(inputs[0])
-            return output + scale * F.conv2d(more, own["weight"], None, layer.stride, layer.padding, layer.dilation)
+            return output + scale * read_by(layer, make(live.run, len(inputs[0])).to(inputs[0]), own["weight"])
 
         handle = first.register_forward_hook(hook) if scale else None
         try:
@@ -68,3 +65,16 @@ class further_channels:
         finally:
             if handle:
                 handle.remove()
+
+
+def first_layer(base: Base) -> Any:
+    """The convolution that reads the latents. Raises `InputError` for a base without a UNet."""
+    (layer,) = base.projections("input").values()
+    return layer
+
+
+def read_by(layer: Any, channels: Tensor, weight: Tensor) -> Tensor:
+    """What the convolution `layer` with `weight` [out, channels, ...] makes of [rows, channels, h, w]."""
+    import torch.nn.functional as F
+
+    return F.conv2d(channels, weight.to(channels), None, layer.stride, layer.padding, layer.dilation)

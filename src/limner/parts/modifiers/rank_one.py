@@ -141,20 +141,27 @@ def follow_token(base: Base, call: AttentionCall, rows: list[int], word: str, di
 
 
 def second_moment(base: Base, count: int = CAPTIONS) -> Tensor:
-    """[D, D]: E[e e'] over text-encoder hidden states of captions, with a ridge.
+    """[D, D]: E[e e'] over the base's text-encoder hidden states of captions, with a ridge; cached.
 
     base: the base
     count: number of captions, of its corpus or in everyday words
     """
     import torch
 
+    from limner.core.cache import cached_tensors
     from limner.parts.sources.everyday import texts_for
 
-    captions, parts = texts_for(base, count), []
-    for first in range(0, count, 32):
-        flat = base.text_states(captions[first : first + 32], words={}).flatten(0, 1).float()
-        parts.append(flat.T @ flat)
-    moment = torch.stack(parts).sum(0) / (count * base.states_shape[0])
+    def make() -> dict[str, Tensor]:
+        captions, parts = texts_for(base, count), []
+        for first in range(0, count, 32):
+            flat = base.text_states(captions[first : first + 32], words={}).flatten(0, 1).float()
+            parts.append(flat.T @ flat)
+        return {"moment": torch.stack(parts).sum(0).cpu() / (count * base.states_shape[0])}
+
+    captions_of = "everyday captions" if base.corpus is None else base.corpus.fingerprint
+    with torch.no_grad():
+        key = ("second moment", base.fingerprint, str(base.dtype), captions_of, count)
+        moment = cached_tensors(key, make)["moment"].to(base.device)
     ridge: Tensor = RIDGE * moment.diagonal().mean() * torch.eye(len(moment), device=moment.device)
     return moment + ridge
 

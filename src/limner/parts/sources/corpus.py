@@ -63,13 +63,18 @@ def text(corpus: Corpus, number: int) -> str:
 
 
 class Shelf:
-    """A corpus prepared for a base: pixels, masks and latents, by number of the picture."""
+    """A corpus prepared for a base: pixels, masks and latents, by number of the picture.
 
-    def __init__(self, corpus: Corpus, base: Base) -> None:
+    corpus: the corpus
+    base: the base
+    few: whether few of the pictures will be asked for: each is then made when it first is, not all beforehand
+    """
+
+    def __init__(self, corpus: Corpus, base: Base, *, few: bool = False) -> None:
         self.corpus, self.base = corpus, base
         each = 4 * base.picture_size**2 + 4 * math.prod(base.latent_shape)
         self.most = max(GROUP, KEPT // each)  # pictures that are kept
-        self.whole = _count(corpus) <= self.most
+        self.whole = not few and _count(corpus) <= self.most
         self._cache: OrderedDict[int, dict[str, Tensor]] = OrderedDict()
         self._all = self._everything() if self.whole else {}
 

@@ -38,7 +38,7 @@ def people_by_age(subject: Subject, *, count: int = 64, batch: int = 4) -> Sourc
 
         from .corpus import Shelf
 
-        shelf = Shelf(people, base)
+        shelf = Shelf(people, base, few=True)
         lines: Sequence[Sequence[int]] = people.subjects[:count]
 
         def draw(step: int, at: Streams) -> Batch:

@@ -10,7 +10,7 @@ captions = [caption(graph, seed=0) for graph in graphs]
 from .drawing import Drawn, draw, draw_many
 from .grammar import PROMPTS, Prompt, caption, describe
 from .graph import SPLITS, Camera, Face, Individual, Person, SceneGraph, Toy
-from .sampling import clip, panorama, portrait, references, sample, showing, turntable, viewpoint
+from .sampling import clip, panorama, portrait, references, sample, showing, turntable, unseen, viewpoint
 from .toys import individual
 from .vocabulary import CORE, WHOLE, WORLDS, World
 
@@ -18,5 +18,5 @@ __all__ = [
     "CORE", "PROMPTS", "SPLITS", "WHOLE", "WORLDS", "Camera", "Drawn", "Face", "Individual", "Person", "Prompt",
     "SceneGraph", "Toy", "World", "caption", "clip", "describe", "draw", "draw_many", "individual",
     "panorama", "portrait",
-    "references", "sample", "showing", "turntable", "viewpoint",
+    "references", "sample", "showing", "turntable", "unseen", "viewpoint",
 ]  # fmt: skip

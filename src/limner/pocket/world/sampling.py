@@ -16,7 +16,7 @@ from .relations import SIDEWAYS, in_a_row, place
 from .toys import build, individual
 from .vocabulary import COLOURS, CORE, JOINTED, World
 
-__all__ = ["clip", "panorama", "portrait", "references", "sample", "showing", "turntable", "viewpoint", "with_camera"]
+__all__ = ["clip", "panorama", "portrait", "references", "sample", "showing", "turntable", "unseen", "viewpoint", "with_camera"]
 
 DISTANCE = {"close": 1.85, "medium": 2.35, "far": 4.2}
 TURN = {
@@ -35,6 +35,12 @@ def sample(seed: int, *, world: World = CORE, split: str = "train", **fixed: Any
 
     `fixed` sets fields of the graph; `toys=` also takes the number of toys away from chance.
     """
+    graph = unseen(seed, world=world, split=split, **fixed)
+    return graph if graph.people else with_camera(graph)
+
+
+def unseen(seed: int, *, world: World = CORE, split: str = "train", **fixed: Any) -> SceneGraph:
+    """The graph of `sample` before a camera is placed, which takes longer than all else: enough for a caption."""
     rng = np.random.default_rng((seed, sum(split.encode())))
     if not fixed.get("toys") and rng.random() < world.faces:
         graph = sample_people(seed, rng, world=world, split=split, **fixed)
@@ -61,7 +67,7 @@ def sample(seed: int, *, world: World = CORE, split: str = "train", **fixed: Any
         **_style(rng, world, split, fixed),
         time=float(rng.random()),
     )
-    return with_camera(replace(graph, **fixed))
+    return replace(graph, **fixed)
 
 
 def _style(rng: np.random.Generator, world: World, split: str, fixed: dict[str, Any]) -> dict[str, Any]:
