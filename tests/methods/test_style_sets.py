@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 import limner
@@ -21,6 +22,7 @@ from limner.errors import InputError, PictureError
 from limner.library.opening import adapter_of
 from limner.methods import methods
 from limner.parts.modifiers import rare_word
+from limner.pocket import SIZE
 from limner.pocket.subjects import toy
 from limner.pocket.world.styles import stylise
 from limner.workflows.events import Note
@@ -31,16 +33,21 @@ from tests.helpers import QUICK, fast, learn_fast, same, state, untouched
 
 def in_style(kind: str, seed: int, family: str, count: int = 3) -> Tensor:
     """Pictures of a toy in a hand of a style family. # [n, 3, H, W]"""
-    pixels = toy(kind, seed, count=count).tensor(64)
+    pixels = toy(kind, seed, count=count).tensor(SIZE)
     return stylise(pixels, [family] * count, list(range(count)))
 
 
 @pytest.fixture(scope="module")
 def style() -> Subject:
     """Pictures of chairs in watercolour, with auxiliary ones of a dog in charcoal."""
-    auxiliary = in_style("dog", 2_000_012, "charcoal", 2)
+    middle = ImageOps.expand(Image.new("L", (SIZE // 2, SIZE // 2), 255), SIZE // 4)
     return Subject.of(
-        in_style("chair", 2_000_040, "watercolour"), noun="watercolour", handle="sty", kind="style", auxiliary=auxiliary
+        in_style("chair", 2_000_040, "watercolour"),
+        noun="watercolour",
+        handle="sty",
+        kind="style",
+        masks=[middle] * 3,
+        auxiliary=in_style("dog", 2_000_012, "charcoal", 2),
     )
 
 
@@ -61,7 +68,7 @@ def test_styleboost_learns_the_auxiliary_pictures_under_the_generic_word(base: A
     own, auxiliary = (
         term.source.prepare(base)(0, streams(0)) for term in recipe_of("styleboost", style).stages[0].loss
     )
-    sets = {"own": style.tensor(64), "auxiliary": replace(style, pictures=style.auxiliary).tensor(64)}
+    sets = {"own": style.tensor(SIZE), "auxiliary": replace(style, pictures=style.auxiliary).tensor(SIZE)}
     assert set(own.prompts) == {"<sty>"}
     assert set(auxiliary.prompts) == {"watercolour"}
     with torch.no_grad():
@@ -142,7 +149,7 @@ def test_every_training_picture_names_exactly_one_token(base: Any, style: Subjec
 
 def test_folders_keep_attributes_apart_and_masks_split_one_set(base: Any, style: Subject) -> None:
     subject = with_scenery(style)
-    sets = {one.handle: one.tensor(64) for one in (subject, *subject.beside)}
+    sets = {one.handle: one.tensor(SIZE) for one in (subject, *subject.beside)}
     for term, handle in zip(recipe_of("styleforge", subject).stages[0].loss[::2], sets, strict=True):
         batch = term.source.prepare(base)(0, streams(0))
         assert set(batch.prompts) == {handle}
@@ -159,7 +166,7 @@ def test_folders_keep_attributes_apart_and_masks_split_one_set(base: Any, style:
 
 def test_a_token_removed_from_the_prompt_takes_its_attribute_alone_with_it(base: Any) -> None:
     """One set is red and the other blue; the words of both are learned together."""
-    chairs = toy("chair", 2_000_040).tensor(64)
+    chairs = toy("chair", 2_000_040).tensor(SIZE)
     red, blue = (0.25 * chairs + 0.75 * torch.tensor(c).view(3, 1, 1) for c in ((0.9, 0.1, 0.1), (0.1, 0.1, 0.9)))
     second = Subject.of(blue, noun="picture", handle="bg", kind="style")
     subject = Subject.of(red, noun="picture", handle="sty", kind="style", beside=[second])
@@ -168,7 +175,7 @@ def test_a_token_removed_from_the_prompt_takes_its_attribute_alone_with_it(base:
     def hue(prompt: str) -> float:
         """How much more red than blue."""
         pictures = limner.paint(base, prompt, concepts=[concept], count=4, settings=limner.PaintSettings(steps=8))
-        pixels = torch.stack([Subject.of([p.image], noun="x", handle="y").tensor(64)[0] for p in pictures])
+        pixels = torch.stack([Subject.of([p.image], noun="x", handle="y").tensor(SIZE)[0] for p in pictures])
         return float(pixels[:, 0].mean() - pixels[:, 2].mean())
 
     first, other, both = hue("a dog, <sty>"), hue("a dog, <bg>"), hue("a dog, <sty> <bg>")

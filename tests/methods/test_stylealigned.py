@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,8 +71,9 @@ def test_the_shift_draws_more_attention_to_the_first_picture(base: Any, rex: Sub
     assert differ(painted(base, rex)[1], painted(base, rex, first_shift=1.3)[1])
 
 
-def test_all_batches_share_the_first_picture_of_all(base: Any, rex: Subject) -> None:
-    concept = limner.learn(base, rex, method="stylealigned", reference="first")
+def test_all_batches_share_the_first_picture_of_all(base: Any, rex: Subject, tmp_path: Path) -> None:
+    learned = limner.learn(base, rex, method="stylealigned", reference="first")
+    concept = limner.Concept.load(learned.save(tmp_path / "rex.safetensors"))
     every = [
         limner.paint(base, list(PROMPTS), concepts=[concept], seed=4, settings=PaintSettings(steps=2, batch=batch))
         for batch in (8, 1)

@@ -65,8 +65,8 @@ def gal(
     "a cat in <sty>". Without, a style's are "a picture in <sty>", and a thing's name the place (`structured_captions`).
 
     Where fewer than the wanted anchors are uncertain, the authors stop with the model of the round before; here the
-    remaining rounds train again on that round's pictures. On the small base the openness has a larger factor than the
-    authors', since batches mix pictures of both weights. Class images are for things alone, as the authors' are.
+    next round trains again on the pictures so far. On the small base the openness has a factor larger than theirs,
+    since its batches mix pictures of both weights. Class images are for things alone, as the authors' are.
 
     Settings:
         cycles: rounds
