@@ -94,12 +94,12 @@ def uncertain(
         seeds = torch.randint(2**31, (len(texts),), generator=at("seeds")).tolist()
         latents, pixels = painted_now(adapted, texts, seeds, steps, guidance)
         references = captions_of(adapted.base, subject, describe)
-        found = overfitting(adapted, pixels, texts, references, nearness=nearness, samples=samples)
-        chosen = selected(found.entropy, top)
+        result = overfitting(adapted, pixels, texts, references, nearness=nearness, samples=samples)
+        chosen = selected(result.entropy, top)
         new = {
-            "latents": latents.unflatten(0, (-1, samples))[chosen, found.best[chosen]],
+            "latents": latents.unflatten(0, (-1, samples))[chosen, result.best[chosen]],
             "anchors": torch.tensor(left)[chosen],
-            "weights": openness * found.entropy.mean() * torch.ones(len(chosen)),
+            "weights": openness * result.entropy.mean() * torch.ones(len(chosen)),
         }
         return {key: torch.cat([before[key], tensor]) for key, tensor in new.items()}
 
