@@ -241,7 +241,7 @@ def test_a_caption_of_a_style_is_the_prompt_that_samples_are_compared_with(
     monkeypatch.setattr(active, "overfitting", watching)
     pictures = tuple(replace(picture, caption="a chair in <sty>") for picture in style.pictures)
     for subject in (style, replace(style, pictures=pictures)):
-        learn_fast(base, "gal", subject, samples=2, sampling_steps=2)
+        learn_fast(base, "gal", subject)
     assert [references for _, references in compared] == [["a picture in <sty>"] * 3, ["a chair in <sty>"] * 3]
     assert all("a robot in <sty>" in texts for texts, _ in compared)
 
@@ -255,8 +255,7 @@ def test_a_style_beside_a_subject_paints_what_neither_paints_alone(
 ) -> None:
     """Two concepts of different methods, attached together: a low-rank change of the subject and a whole denoiser."""
     thing = learn_fast(base, "lora_dreambooth", rex, steps=8)
-    more = {"samples": 2, "sampling_steps": 2} if method == "gal" else {}
-    hand = learn_fast(base, method, style, steps=8, **more)
+    hand = learn_fast(base, method, style, steps=8)
     before, prompt = state(base), "<rex> in the style of <sty>"
 
     def painted(*concepts: limner.Concept) -> Tensor:
