@@ -14,7 +14,7 @@ from torch import Tensor
 
 import limner
 from limner.core.recipe import Recipe
-from limner.core.streams import stream, streams
+from limner.core.streams import streams
 from limner.core.subject import Subject
 from limner.engine.attach import Adapter, attach
 from limner.engine.sample import sample
@@ -162,35 +162,6 @@ def test_folders_keep_attributes_apart_and_masks_split_one_set(base: Any, style:
     assert inside.mask is not None
     assert outside.mask is not None
     assert torch.allclose(inside.mask + outside.mask, torch.ones_like(inside.mask), atol=1e-5)
-
-
-def test_a_token_removed_from_the_prompt_takes_its_attribute_alone_with_it(base: Any) -> None:
-    """One set is red and the other blue. Without the word of one, its pictures are predicted worse, and the other's are
-    not."""
-    chairs = toy("chair", 2_000_040).tensor(SIZE)
-    red, blue = (0.25 * chairs + 0.75 * torch.tensor(c).view(3, 1, 1) for c in ((0.9, 0.1, 0.1), (0.1, 0.1, 0.9)))
-    second = Subject.of(blue, noun="picture", handle="bg", kind="style")
-    subject = Subject.of(red, noun="picture", handle="sty", kind="style", beside=[second])
-    concept = limner.learn(base, subject, method="styleforge", steps=30, num_class_pictures=8)
-    prompts = {"both": "<sty> <bg>", "without red": "<bg>", "without blue": "<sty>"}
-    with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
-        errors = {
-            name: {prompt: error_of(adapted, pixels, text) for prompt, text in prompts.items()}
-            for name, pixels in (("red", red), ("blue", blue))
-        }
-    for own, other in (("red", "blue"), ("blue", "red")):
-        assert errors[own][f"without {own}"] > 1.1 * errors[own]["both"]
-        assert errors[own][f"without {other}"] < 1.05 * errors[own]["both"]
-
-
-def error_of(adapted: Any, pixels: Tensor, prompt: str) -> float:
-    """Mean error of the prediction of noised pictures, with the same noise for every prompt."""
-    base, times = adapted.base, torch.tensor([500, 700, 900]).repeat_interleave(len(pixels))
-    latents = base.encode(pixels)[0].repeat(3, 1, 1, 1)
-    noise = torch.randn(latents.shape, generator=stream(0, "noise"))
-    states, run = adapted.text_states([prompt] * len(latents)), adapted.run(time=times)
-    output = base.predict(base.noised(latents, noise, times), times, states, context=run)
-    return float((output - base.target(latents, noise, times)).square().mean())
 
 
 def test_tokens_of_one_concept_differ_where_handles_collide(base: Any, style: Subject) -> None:
