@@ -48,6 +48,8 @@ FAST = {
     "captions": 20,
     "people": 4,
     "dims": 8,
+    "samples": 2,
+    "sampling_steps": 2,
 }
 """Settings that make any method quick; those a method does not have are left out by `fast`."""
 SLOW = {"matsuda_seg_ewc": {"steps": 4}}

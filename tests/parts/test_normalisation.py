@@ -12,7 +12,6 @@ from limner.core.recipe import Painting, Recipe
 from limner.core.types import ReferenceStream
 from limner.engine.attach import Adapter, attach
 from limner.engine.sample import PaintSettings, sample
-from limner.errors import InputError
 from limner.parts.modifiers import shared_statistics
 from tests.helpers import same, state, untouched
 
@@ -63,7 +62,6 @@ def test_it_changes_pictures_beside_a_reference_alone_and_is_undone(base: Any) -
     assert untouched(base)
 
 
-def test_a_base_without_such_layers_says_so(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "denoiser", torch.nn.Linear(1, 1))
-    with pytest.raises(InputError, match="normalises over positions"):
-        base.normalisations()
+def test_a_base_without_such_layers_shares_nothing(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "normalisations", dict)
+    assert torch.equal(painted(base, shared_statistics()), painted(base))

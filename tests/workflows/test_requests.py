@@ -51,6 +51,7 @@ EVERY: tuple[Request, ...] = (
         hold_out=2,
         without=Path("without"),
         pool=Path("pool"),
+        auxiliary=Path("auxiliary"),
         after=Path("tom.safetensors"),
         segment="rembg",
         caption="pocket",

@@ -260,7 +260,7 @@ class Denoises(Protocol):
     # layers of a cross-attention site that make keys and values
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...
 
-    # layers that normalise over positions, by name
+    # layers that normalise over positions, by name; a transformer has none
     def normalisations(self) -> Mapping[str, nn.GroupNorm]: ...
 
     # layers of a self- or cross-attention site that make queries and the output

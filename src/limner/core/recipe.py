@@ -41,11 +41,13 @@ class Gather:
     """A source's work at the start of a stage, with the adapters as trained so far.
 
     `make` returns tensors, which are saved in the run's checkpoints, so that a resumed stage draws from the same ones.
-    `draw` returns the function that draws batches from them.
+    Its third argument are the tensors that a source of the same name made for the stage before, if that is `onward`;
+    else it is empty. `draw` returns the function that draws batches from them.
     """
 
-    make: Callable[[Adapted, Streams], Mapping[str, Tensor]]
+    make: Callable[[Adapted, Streams, Mapping[str, Tensor]], Mapping[str, Tensor]]
     draw: Callable[[Base, Mapping[str, Tensor]], Callable[[int, Streams], Batch]]
+    onward: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,9 @@ class Stage:
     optimizer: Literal["adamw", "muon", "sign"] = "adamw"
     """Muon is for whole networks trained from scratch; "sign" changes every value by the rate, against the sign of its
     gradient."""
+    anew: bool = False
+    """Whether the base's parameters that it trains begin with their original values again, once its sources have
+    gathered with those trained so far."""
     search: Evolution | None = None  # replaces gradients: lr, decay, clip and optimizer are then ignored
     score: Callable[[Adapted], float] | None = None
     after: Callable[[Adapted], None] | None = None

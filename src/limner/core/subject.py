@@ -57,12 +57,14 @@ class Subject:
     notes: tuple[str, ...] = ()  # lines for the user about its pictures
     without: tuple[Reference, ...] = ()  # pictures without the property to learn: the other half of contrast pairs
     pool: tuple[Reference, ...] = ()  # unsorted pictures that may show it too
+    auxiliary: tuple[Reference, ...] = ()  # pictures of other things, learned under the class noun alone
     consent: Consent | None = None  # for a face: the person shown, and the guardian who agreed
     before: tuple[Subject, ...] = ()  # subjects that the same concept learned before it, the first one first
     # further subjects of the same concept, with handles of their own; those without pictures are shown in its pictures
     beside: tuple[Subject, ...] = ()
     faces_alone: bool = field(default=False, compare=False)  # whether the pictures have been cut to the face
-    uses: set[str] = field(default_factory=set, repr=False, compare=False)  # contains "masks" once these were read
+    # "masks" once these were read, "auxiliary" once a method asked for those pictures
+    uses: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -76,6 +78,7 @@ class Subject:
         masks: Sequence[object] = (),
         without: object = (),
         pool: object = (),
+        auxiliary: object = (),
         faces: FaceNetworks | None = None,
         which: int | None = None,
         consent: Consent | str | None = None,
@@ -99,6 +102,8 @@ class Subject:
                 of a pair); only some methods use them.
             pool: unsorted pictures that may show the subject, such as the results of a search; only some methods use
                 them.
+            auxiliary: pictures of other things that guide how these look in a style, such as people where the style's
+                pictures show none; only some methods use them.
             faces: for kind "face": networks that find the face in each picture (`bases.common.faces.open_faces`), which
                 is then rotated upright and cut out. None leaves this to `learn`, which uses the base's networks.
             which: for kind "face": the person's position from the left, counted from 1, in pictures of several people.
@@ -122,10 +127,9 @@ class Subject:
             notes.append("only one picture: the subject's other sides are unknown; three to five are better")
         read = _masked(_captioned(read, captions, f"<{name}>"), masks)
         notes += picture_notes(read)
-        more = [_read_all(pictures)[0] for pictures in (without, pool)]
-        subject = cls(
-            f"<{name}>", noun, tuple(read), kind, tuple(notes), tuple(more[0]), tuple(more[1]), Consent.of(consent)
-        )
+        lists = {"without": without, "pool": pool, "auxiliary": auxiliary}
+        more: dict[str, Any] = {key: tuple(_read_all(pictures)[0]) for key, pictures in lists.items()}
+        subject = cls(f"<{name}>", noun, tuple(read), kind, tuple(notes), consent=Consent.of(consent), **more)
         subject = subject.with_beside(beside)
         if kind != "face" and (faces is not None or which is not None or consent is not None):
             raise InputError(

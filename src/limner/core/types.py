@@ -213,7 +213,7 @@ reference stream's `shown` reads. A guidance that acts by region has `for_region
 class ReferenceStream(NamedTuple):
     """A row that is sampled as the first of every batch, for other rows to attend to, and then dropped."""
 
-    prompt: str
+    prompt: str | None  # None: prompt and seed of the first picture, so that the row shows that very picture
     latents: Callable[[int], Tensor] | None  # step -> [C, h, w] before that step; None: sampled as the other rows
     shown: Callable[[int, str], tuple[Tensor, Tensor]] | None = None
     """(step, the part of a branch's name after "@") -> latents [C, h, w] and time of the row in that branch."""

@@ -304,6 +304,20 @@ class AdaptedBase:
             if name.startswith(BASE_PARTS) and name not in self.originals:
                 self.originals[name] = parameter(self.base, name).detach().clone()
 
+    def restart(self, names: Iterable[str]) -> None:
+        """Give these trained parameters of the base their original values again. Raises `InputError` for a tensor of a
+        modifier, whose values at the start are not stored."""
+        strange = sorted(set(names) - self.originals.keys())
+        if strange:
+            raise InputError(
+                f"a stage can train the base's own parameters anew, and {strange[0]} is a modifier's: leave out `anew`"
+            )
+        with torch.no_grad():
+            for name in names:
+                parameter(self.base, name).copy_(self.originals[name])
+                if name in self.singles:
+                    self.singles[name].copy_(self.originals[name])
+
     def suspended(self) -> AbstractContextManager[None]:
         """While inside, the base is as without adapters: no words, no operations, and its original parameters."""
         return self.only()

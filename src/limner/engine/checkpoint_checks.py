@@ -26,10 +26,10 @@ MAX_STAGES, MAX_STEPS = 1_000, 10_000_000
 PARTS = ("tensors.", "moments.")
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 EVOLUTION, BEST, MEAN, STOP, GATHERED = "evolution.", "best.", "mean.", "stop", "gathered."
-MOMENTUM = "momentum."
+MOMENTUM, EARLIER = "momentum.", "earlier."
 """Names, or prefixes of names, of the moments that are not an optimiser's: of an evolution strategy, of the best stage,
-of exponential moving averages, of the rule that ends a stage, of tensors that sources made at the stage's start, and of
-the exponential moving averages that objectives predict with."""
+of exponential moving averages, of the rule that ends a stage, of tensors that sources made at the stage's start, of the
+exponential moving averages that objectives predict with, and of tensors that sources made for the stage before."""
 
 
 def check_run(path: Path, metadata: Mapping[str, Any], header: Mapping[str, Any]) -> None:

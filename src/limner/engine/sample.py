@@ -168,6 +168,7 @@ def sample(
     frames: int = 1,
     layout: Layout | None = None,
     after: PaintStep | None = None,
+    first: tuple[str, int] | None = None,
 ) -> Iterator[PaintStep]:
     """Sample one picture, or a clip of `frames` frames, for each (prompt, seed), yielding after every step.
 
@@ -182,6 +183,8 @@ def sample(
         frames: number of frames of each clip, whose latents are consecutive rows; 1 for pictures.
         layout: regions of the subjects.
         after: a step to go on from, with its latents.
+        first: prompt and seed of the first picture of all, where these are a later batch; None: the first one here.
+            A reference stream may show it.
 
     Where an adapter asks for a first pass and there is no layout, steps are those of both passes, counted on.
 
@@ -193,12 +196,13 @@ def sample(
     _check_views(adapted, settings)
     if (passes := adapted.first_pass) and layout is None:
         given: dict[str, Any] = {"settings": settings, "canvas": canvas, "conditions": conditions, "frames": frames}
+        given["first"] = first
         yield from two_passes(adapted, passes, prompts, seeds, sample, decoded, given)
         return
     if canvas:
         conditions = {**canvas.conditions(base, adapted.painting_reads | adapted.may_read), **conditions}
     if layout and layout.compose == "latents":
-        yield from _composited(adapted, prompts, seeds, settings, layout, canvas, conditions, frames)
+        yield from _composited(adapted, prompts, seeds, settings, layout, canvas, conditions, frames, first)
         return
     prompts = [prompt for prompt in prompts for _ in range(frames)]
     seeds = [seed for seed in seeds for _ in range(frames)]
@@ -215,9 +219,13 @@ def sample(
             [*prompts, *(adapted.parallel_stream(adapted.expand_prompt(prompt)) for prompt in prompts)],
             [*seeds, *seeds],
         )
-    latents = base.begin(_first_latents(base, seeds, reference_stream, frames), scheduler)
-    rows = ([reference_stream.prompt] if reference_stream else []) + list(prompts)
-    whose = [*([seeds[0]] if reference_stream else []), *seeds]
+    rows, whose = list(prompts), list(seeds)
+    if reference_stream:
+        text, seed = first or (prompts[0], seeds[0])
+        if reference_stream.prompt is not None:
+            text, seed = reference_stream.prompt, seeds[0]
+        rows, whose = [text, *rows], [seed, *whose]
+    latents = base.begin(_first_latents(base, seeds, whose[: len(whose) - len(seeds)], frames), scheduler)
     noises = [
         stream(seed, "sampler", *_frame(k - (reference_stream is not None), frames)) for k, seed in enumerate(whose)
     ]
@@ -233,8 +241,8 @@ def sample(
         noise = latents[own] / float(getattr(scheduler, "init_noise_sigma", 1.0))
         if hasattr(scheduler, "set_begin_index"):  # schedulers that count their steps need to know the first
             scheduler.set_begin_index(begin)
-        first = times[begin].expand(len(noise))
-        latents = torch.cat([latents[: own.start], base.noised(clean.expand_as(noise), noise, first) * spread(begin)])
+        noisy = base.noised(clean.expand_as(noise), noise, times[begin].expand(len(noise)))
+        latents = torch.cat([latents[: own.start], noisy * spread(begin)])
     if after:
         begin = after.step + 1
         latents = after.latents * spread(begin)
@@ -492,6 +500,7 @@ def _composited(
     canvas: Canvas | None,
     conditions: Mapping[str, Tensor],
     frames: int,
+    first: tuple[str, int] | None,
 ) -> Iterator[PaintStep]:
     """Sample each part on latents of its own, from the same noise, up to the share `layout.join` of the steps; then
     composite these latents, and sample the remaining steps with blended predictions."""
@@ -499,6 +508,7 @@ def _composited(
         raise InputError("latents cannot be composited on a canvas; give compose 'blend' or 'attention'")
     parts, alone = parts_of(adapted, layout), replace(layout, compose="attention")
     about: dict[str, Any] = {"seeds": seeds, "settings": settings, "conditions": conditions, "frames": frames}
+    about["first"] = first
     steps = [sample(adapted, prompts, layout=alone, **about) for _ in parts]
     last: PaintStep | None = None
     total = len(adapted.base.scheduler(settings.sampler, steps=settings.steps).timesteps)
@@ -527,10 +537,10 @@ def _check_interval(adapted: Adapted) -> None:
         )
 
 
-def _first_latents(base: Base, seeds: Sequence[int], reference_stream: ReferenceStream | None, frames: int) -> Tensor:
+def _first_latents(base: Base, seeds: Sequence[int], leads: Sequence[int], frames: int) -> Tensor:
+    """Noise [n, C, h, w] of each picture or frame, behind that of reference streams with the seeds `leads`."""
     streams = [stream(seed, "latents", *_frame(row, frames)) for row, seed in enumerate(seeds)]
-    if reference_stream:
-        streams = [stream(seeds[0], "latents"), *streams]
+    streams = [*(stream(seed, "latents") for seed in leads), *streams]
     return torch.stack([torch.randn(base.latent_shape, generator=each) for each in streams]).to(base.device, base.dtype)
 
 

@@ -22,7 +22,7 @@ from limner.core.types import AttentionOp, Batch, Condition, Pass, Prediction, R
 from limner.errors import FileError, InputError, TeachingError
 
 from .attach import AdaptedBase, Adapter, attach
-from .checkpoint_checks import BEST, GATHERED, MEAN, MOMENTUM, STOP, check_moments, check_tensors
+from .checkpoint_checks import BEST, EARLIER, GATHERED, MEAN, MOMENTUM, STOP, check_moments, check_tensors
 from .evolution import Searcher, summed
 from .muon import Muon
 from .parallel import ALONE, WHOLE, Share, Spread, Terms
@@ -110,12 +110,13 @@ def train(
         if start is not None:
             check_tensors(adapted, start.tensors, stages[: start.stage + 1], given)
         best = Best(adapted, start.moments if start else {})
+        earlier: dict[str, Tensor] = {}
         for index in range(start.stage if start else 0, len(stages)):
             before = sum(stage.steps for stage in stages[:index])
             at = start if start is not None and start.stage == index else None
             final = index + 1 == len(stages)
             for step, losses, snapshot, ends in _stage(
-                adapted, stages[index], draws, seed, index, at, best, final, spread
+                adapted, stages[index], draws, seed, index, at, best, final, spread, earlier
             ):
                 seconds, last = time.monotonic() - began, ends and final
                 yield Progress(index, step, total, before + step + 1, losses, seconds, resumed, adapted, snapshot, last)
@@ -131,9 +132,12 @@ def _stage(
     best: Best,
     final: bool,
     spread: Spread,
+    earlier: dict[str, Tensor],
 ) -> Iterator[tuple[int, dict[str, float], Callable[[], Checkpoint], bool]]:
-    """The updates of one stage: step, losses and snapshot of each, and whether it is the last."""
+    """The updates of one stage: step, losses and snapshot of each, and whether it is the last. `earlier` has the
+    tensors that sources made for the stage before, and at the end those of this one."""
     moments = start.moments if start else {}
+    earlier.update((name, tensor) for name, tensor in moments.items() if name.startswith(EARLIER))
     parameters, factors = select(stage, adapted)
     if stage.search and spread.parts > 1:
         raise InputError(
@@ -141,9 +145,13 @@ def _stage(
         )
     spread.lay_out(adapted)
     stop_state = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
-    gathered = _gather(adapted, stage, seed, index, moments)
+    gathered = _gather(adapted, stage, seed, index, moments, earlier)
     draws = {**draws, **_drawn_from(adapted.base, stage, gathered)}
-    moments = {name: tensor for name, tensor in moments.items() if not name.startswith(GATHERED)}
+    moments = {name: tensor for name, tensor in moments.items() if not name.startswith((GATHERED, EARLIER))}
+    earlier.clear()
+    earlier.update(_onward(stage, gathered))
+    if stage.anew and not (start and start.step):
+        adapted.restart(parameters)
     with learning(parameters, adapted):
         learner: Learner | Searcher = (
             Searcher(stage, adapted, parameters, moments)
@@ -166,7 +174,7 @@ def _stage(
             if ends and final:
                 best.put_back()
             if ends and not final:  # a resumed run goes on with the next stage, also where this one ended early
-                yield step, losses, _snapshot(index + 1, 0, adapted, None, torch.zeros(0), best), ends
+                yield step, losses, _snapshot(index + 1, 0, adapted, None, torch.zeros(0), best, dict(earlier)), ends
             else:
                 yield step, losses, _snapshot(index, step + 1, adapted, learner, stop_state, best, gathered), ends
             if enough:
@@ -174,7 +182,12 @@ def _stage(
 
 
 def _gather(
-    adapted: AdaptedBase, stage: Stage, seed: int, index: int, moments: Mapping[str, Tensor]
+    adapted: AdaptedBase,
+    stage: Stage,
+    seed: int,
+    index: int,
+    moments: Mapping[str, Tensor],
+    earlier: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """Tensors that sources make at the start of a stage with the adapters as trained so far, or those in a checkpoint
     of this stage. Their names are "gathered.SOURCE.KEY", with sources numbered in the order of the stage's terms."""
@@ -189,8 +202,9 @@ def _gather(
         source_tensors = {name: tensor for name, tensor in moments.items() if name.startswith(prefix)}
         if not source_tensors:
             assert source.gather is not None
+            before = _under(f"{EARLIER}{source.name}.", earlier)
             with torch.no_grad():
-                made = source.gather.make(adapted, streams(seed, source.name, index, 0))
+                made = source.gather.make(adapted, streams(seed, source.name, index, 0), before)
             source_tensors = {prefix + name: tensor.detach().cpu() for name, tensor in made.items()}
         tensors |= source_tensors
     return tensors
@@ -200,11 +214,24 @@ def _drawn_from(base: Base, stage: Stage, gathered: Mapping[str, Tensor]) -> dic
     """Each source with a `gather` -> the function that draws its batches."""
     draws: dict[Source, Any] = {}
     for number, source in enumerate(_gathering(stage)):
-        prefix = f"{GATHERED}{number}."
-        own = {name.removeprefix(prefix): tensor for name, tensor in gathered.items() if name.startswith(prefix)}
         assert source.gather is not None
-        draws[source] = source.gather.draw(base, own)
+        draws[source] = source.gather.draw(base, _under(f"{GATHERED}{number}.", gathered))
     return draws
+
+
+def _onward(stage: Stage, gathered: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of sources that the next stage's are given, by "earlier.SOURCE.KEY"."""
+    return {
+        f"{EARLIER}{source.name}.{name}": tensor
+        for number, source in enumerate(_gathering(stage))
+        if source.gather and source.gather.onward
+        for name, tensor in _under(f"{GATHERED}{number}.", gathered).items()
+    }
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _gathering(stage: Stage) -> list[Source]:

@@ -49,6 +49,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "states": (1, 1024), "tuning": (0, 1_000_000), "units": (0, 1_000_000), "width": (1, 16_384), "window": (1, 1_000_000),
     "words": (0, 4096), "people": (1, 4096), "path": (1, 1000), "forgetting": (0, 1e12),
     "num_fisher_pictures": (1, 10_000), "ewc_weight": (0, 1e6), "guide_start": (0, 1), "guide_end": (0, 1),
+    "samples": (2, 1024), "top": (1, 1024), "openness": (0, 1000), "auxiliary_weight": (0, 1000),
     "patches": (1, 64), "hyper_width": (1, 16_384), "scene_batch": (1, 4096), "reward_batch": (1, 4096),
     "ground_batch": (1, 4096), "global_tokens": (1, 256), "local_tokens": (1, 256), "first_tokens": (1, 64),
     "second_tokens": (1, 64), "third_tokens": (1, 64), "channels": (1, 16_384), "slots": (1, 256),

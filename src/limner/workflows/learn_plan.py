@@ -137,8 +137,9 @@ def _subject(request: LearnRequest) -> Generator[Event, None, tuple[Subject, lis
     unread = unread_note(request.pictures)
     if unread:
         yield Note(unread)
-    about: dict[str, Any] = {"kind": request.kind, "without": request.without or (), "pool": request.pool or ()}
-    places = [path for path in (*request.pictures, request.without, request.pool) if path is not None]
+    more = {"without": request.without, "pool": request.pool, "auxiliary": request.auxiliary}
+    about: dict[str, Any] = {"kind": request.kind, **{name: path or () for name, path in more.items()}}
+    places = [path for path in (*request.pictures, *more.values()) if path is not None]
     first = request.pictures[0] if len(request.pictures) == 1 else None
     if first is not None and (first.is_dir() or first.suffix in (".json", ".toml")):
         contents = recognised(first)

@@ -80,7 +80,7 @@ def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
         concept = yield from _updates(run, updates)
         yield ConceptSaved(run.target, concept.cost)
     if not run.recipe.tuning:
-        yield from unused_masks([run.subject], run.method)
+        yield from unused_pictures([run.subject], run.method)
     return concept
 
 
@@ -100,7 +100,7 @@ def _updates(run: LearnRun, updates: Generator[Progress, None, Concept]) -> Gene
             run.lines.clear()
             if progress.stage == last and not has_noted:
                 has_noted = True
-                yield from unused_masks([run.subject], run.method)
+                yield from unused_pictures([run.subject], run.method)
 
 
 def update_event(progress: Progress) -> UpdateDone:
@@ -131,8 +131,11 @@ def _taught_already(run: LearnRun) -> Concept | None:
     return concept
 
 
-def unused_masks(subjects: Sequence[Subject], method: str) -> Iterator[Note]:
-    """Yield a note where subjects have masks that the method did not use."""
+def unused_pictures(subjects: Sequence[Subject], method: str) -> Iterator[Note]:
+    """Yield a note where subjects have masks or auxiliary pictures that the method did not use."""
     idle = [s.name for s in subjects if "masks" not in s.uses and all(p.mask is not None for p in s.pictures)]
     if idle:
         yield Note(f"the masks of {', '.join(idle)} were not used: {method} learns from whole pictures")
+    idle = [s.name for s in subjects if s.auxiliary and "auxiliary" not in s.uses]
+    if idle:
+        yield Note(f"the auxiliary pictures of {', '.join(idle)} were not used: {method} reads none; styleboost does")

@@ -26,7 +26,7 @@ from .events import ConceptSaved, Event, FleetUpdateDone, Message, Note, Picture
 from .faces import consented, demand_consent, face_alone
 from .learn_files import check_target
 from .learn_many import Done, Job, StackedProgress, train_stacked
-from .learn_request import unused_masks
+from .learn_request import unused_pictures
 from .opening import free_memory, open_base, strange_words_note
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 UNFINISHED = "unfinished"
 """Name of the folder, beside the concepts, for the checkpoints of unfinished subjects."""
-ALONE_ONLY = ("stop", "without", "pool", "segment", "caption", "hold_out", "budget", "sample_every", "after", "beside")
+ALONE_ONLY = (
+    *("stop", "without", "pool", "auxiliary", "segment", "caption", "hold_out", "budget", "sample_every", "after"),
+    "beside",
+)
 """Fields of a request that only a single subject can have."""
 
 
@@ -81,7 +84,7 @@ def learn_together(request: LearnRequest, *, open_base: Callable[[BaseChoice], A
         yield Message(f"{counted(len(jobs), 'subject')}, {min(slots, len(jobs))} at a time, by {method}")
         yield from one_pass.run(jobs, slots=slots, mixed=request.mixed)
     yield from (Message(f"failed: {error}") for error in one_pass.failed)
-    yield from unused_masks(subjects, method)
+    yield from unused_pictures(subjects, method)
     written = [str(path) for path in (*one_pass.there, *one_pass.written)]
     bad = len(one_pass.failed)
     failure = f"{bad} of {counted(len(jobs), 'subject')} could not be learned; the others were saved" if bad else ""

@@ -120,7 +120,7 @@ def painting(
             own = slice(start * frames, (start + each) * frames)
             rows = {name: c if len(c) == 1 else c[own] for name, c in shown.items()}
             with torch.no_grad():
-                images = to_images(_best(adapted, texts, seeds, settings, canvas, watch, rows, frames, layout))
+                images = to_images(_best(adapted, texts, seeds, settings, canvas, watch, rows, frames, layout, jobs[0]))
             for k, (prompt, number) in enumerate(part):
                 clip, metadata = tuple(images[k * frames : (k + 1) * frames]), dict(story)
                 if frames > 1:
@@ -253,11 +253,12 @@ def _best(
     conditions: Mapping[str, Tensor],
     frames: int,
     layout: Layout | None,
+    first: tuple[str, int],
 ) -> Tensor:
     """[B, 3, H, W] in [0, 1]: the picture of each prompt. Where there are several candidates, the one nearest to the
     subject; candidates of clips are compared as a whole."""
     choosing = adapted.candidates
-    about: Any = settings, canvas, watch, conditions, frames, layout
+    about: Any = settings, canvas, watch, conditions, frames, layout, first
     best = painted(adapted, prompts, seeds, *about)
     if choosing is None or choosing.count < 2:
         return best
@@ -285,10 +286,12 @@ def painted(
     conditions: Mapping[str, Tensor] = MappingProxyType({}),
     frames: int = 1,
     layout: Layout | None = None,
+    first: tuple[str, int] | None = None,
 ) -> Tensor:
-    """[B, 3, H, W] in [0, 1]: one picture for each (prompt, seed), by all stages of the base. Raises `PaintingError`
+    """[B, 3, H, W] in [0, 1]: one picture for each (prompt, seed), by all stages of the base. `first` is the prompt and
+    seed of the first picture of all, in a later batch. Raises `PaintingError`
     where values are not finite."""
-    more: Any = {"conditions": conditions, "frames": frames, "layout": layout}
+    more: Any = {"conditions": conditions, "frames": frames, "layout": layout, "first": first}
     for at in sample(adapted, prompts, seeds=seeds, settings=settings, canvas=canvas, **more):
         if watch:
             watch(at)

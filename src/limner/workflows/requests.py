@@ -104,6 +104,7 @@ class LearnRequest(Request):
     hold_out: int = 0  # number of pictures to leave out of training
     without: Path | None = None
     pool: Path | None = None
+    auxiliary: Path | None = None
     after: Path | None = None  # file of the concept to learn the subject after, whose handles the new one keeps
     beside: tuple[FurtherSubject, ...] = ()  # further subjects of the same concept
     segment: str | None = None

@@ -92,6 +92,13 @@ def _add_pictures(parser: Parser) -> None:
     )
     group.add_argument("--pool", type=Path, metavar="FOLDER", help="unsorted pictures that may show the subject too")
     group.add_argument(
+        "--auxiliary",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures of other things, learned under the class alone, that guide how these look in a style (only some "
+        "methods, such as styleboost)",
+    )
+    group.add_argument(
         "--segment", metavar="WHERE", help="make masks with rembg, or with a CLIPSeg or SAM (a folder or hub id)"
     )
     group.add_argument(
@@ -201,6 +208,7 @@ def request_of(given: argparse.Namespace) -> LearnRequest:
         hold_out=given.hold_out,
         without=given.without,
         pool=given.pool,
+        auxiliary=given.auxiliary,
         after=given.after,
         beside=tuple(map(_further_subject, given.beside)),
         segment=given.segment,

@@ -585,14 +585,8 @@ class Family:
         return layer.to_k, layer.to_v
 
     def normalisations(self) -> dict[str, nn.GroupNorm]:
-        """Layers of the denoiser that normalise over positions, by name. Raises `InputError` where there are none."""
-        layers = {f"denoiser.{n}": m for n, m in self.denoiser.named_modules() if isinstance(m, nn.GroupNorm)}
-        if not layers:
-            raise InputError(
-                f"no layer of {self.name} ({self.family}) normalises over positions, which this method changes: use a "
-                f"base with a UNet"
-            )
-        return layers
+        """Layers of the denoiser that normalise over positions, by name. A transformer has none."""
+        return {f"denoiser.{n}": m for n, m in self.denoiser.named_modules() if isinstance(m, nn.GroupNorm)}
 
     def query_out(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
         """Layers that make a site's queries from the picture, and its output from the attended values."""

@@ -22,7 +22,7 @@ from .predicted_low_rank import predicted_low_rank
 from .prefix import text_prefix
 from .query_transfer import along_content, query_transfer
 from .rank_one import key_locked, noun_state, second_moment
-from .reference import inverted_reference, reference_features, reference_latents
+from .reference import first_picture, inverted_reference, reference_features, reference_latents
 from .regional_low_rank import regional_low_rank
 from .residual_word import residual_word
 from .states import changed_states, image_added, last_states
@@ -51,6 +51,7 @@ __all__ = [
     "encoded_mean_name",
     "explicit_rank_one",
     "feature_branch",
+    "first_picture",
     "further_channels",
     "hadamard",
     "head_low_rank",

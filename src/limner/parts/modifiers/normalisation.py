@@ -21,7 +21,8 @@ class shared_statistics:
 
     Every row is normalised by mean and standard deviation over its own positions and the reference's together, as
     StyleAligned's published code shares group norms. (It also shares layer norms, which changes nothing: they normalise
-    each position separately.) A strength below 1 interpolates the outputs. Without a reference stream it does not act.
+    each position separately.) A strength below 1 interpolates the outputs. Without a reference stream it does not act,
+    and a base without such layers has no statistics to share.
     """
 
     @contextmanager

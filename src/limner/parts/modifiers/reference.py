@@ -63,6 +63,11 @@ class reference_features:
         yield Live(tensors={FEATURES: looked_at(base, self.subject, self.look, stored, FEATURES)})
 
 
+def first_picture(adapted: Adapted) -> Callable[[int], ReferenceStream]:
+    """A reference stream that is the first picture of all: of its prompt, from its noise (arXiv:2312.02133)."""
+    return lambda steps: ReferenceStream(None, None)
+
+
 def inverted_reference(
     reference: reference_latents, prompt: str
 ) -> Callable[[Adapted], Callable[[int], ReferenceStream]]:

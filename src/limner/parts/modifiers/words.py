@@ -152,30 +152,37 @@ def random_start(handle: str) -> Callable[[Base], Tensor]:
     return draw
 
 
-def rare_word(handle: str) -> Callable[[Base], str]:
+def rare_word(handle: str, *, unlike: Sequence[str] = ()) -> Callable[[Base], str]:
     """Base -> one of its rare tokens, chosen by the handle so that two subjects seldom share one.
 
-    Raises `InputError` on a base without rare tokens.
+    Raises `InputError` on a base without rare tokens, or with too few.
 
     handle: the subject's word
+    unlike: handles of one concept, in order, whose tokens are taken already: the next one that is free is chosen
     """
 
     def choose(base: Base) -> str:
         rare = base.rare_words
         if not rare:
             raise InputError(f"{base.name} names no rare words; use a method that learns a word of its own")
-        return rare[zlib.crc32(handle.encode()) % len(rare)]
+        if len(unlike) >= len(rare):
+            raise InputError(f"{base.name} names {len(rare)} rare words, too few for {len(unlike) + 1} in one concept")
+        taken = {rare_word(other, unlike=unlike[:k])(base) for k, other in enumerate(unlike)}
+        first = zlib.crc32(handle.encode())
+        words = (rare[(first + k) % len(rare)] for k in range(len(rare)))
+        return next(word for word in words if word not in taken)
 
     return choose
 
 
-def rare_word_and(noun: str, *, handle: str) -> Callable[[Base], str]:
+def rare_word_and(noun: str, *, handle: str, unlike: Sequence[str] = ()) -> Callable[[Base], str]:
     """Base -> a rare token before the class noun, "sks dog" (DreamBooth, Sec. 3.2 of arXiv:2208.12242).
 
     noun: the class noun
     handle: the subject's word, by which the rare token is chosen
+    unlike: handles of one concept whose tokens are taken already
     """
-    return lambda base: f"{rare_word(handle)(base)} {noun}"
+    return lambda base: f"{rare_word(handle, unlike=unlike)(base)} {noun}"
 
 
 def real_words(base: Base) -> Tensor:

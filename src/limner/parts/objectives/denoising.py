@@ -47,14 +47,18 @@ def denoising_error(step: Step, *, by_weight: bool = True) -> Tensor:
 
 
 def scaled_denoising(source: Source) -> Objective:
-    """`denoising` times the weight of its batch, for a loss whose weight changes from update to update.
+    """`denoising` in which every row's error is multiplied by its weight: rows of small weight teach little, also where
+    a whole batch is of them.
 
-    source: batches with a weight that all of their rows share, such as `scheduled`
+    source: batches with weights, which may change from update to update (`scheduled`) or from row to row
     """
 
     def value(step: Step) -> Tensor:
-        error = denoising_error(step, by_weight=False)
-        return error if step.batch.weight is None else error * step.batch.weight.mean()
+        weight = step.batch.weight
+        if weight is None or bool((weight == weight[0]).all()):
+            error = denoising_error(step, by_weight=False)
+            return error if weight is None else error * weight.mean()
+        return denoising_error(step) * weight.mean()  # the weighted mean, times the weights' sum over their number
 
     return Objective(f"denoising({source.name})", source, value, any_target=True)
 

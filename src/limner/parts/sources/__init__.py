@@ -1,5 +1,7 @@
 """Sources: batches of pictures, captions and references to learn from."""
 
+from .active import uncertain
+from .auxiliary import auxiliary_note, auxiliary_pictures
 from .captioned import captioned
 from .class_pictures import class_pictures, prior_note
 from .composed import called, style_photos, with_references_of
@@ -37,6 +39,8 @@ __all__ = [
     "Hole",
     "all_seen",
     "at_times",
+    "auxiliary_note",
+    "auxiliary_pictures",
     "by_hand",
     "by_score",
     "called",
@@ -70,6 +74,7 @@ __all__ = [
     "scheduled",
     "shown_for",
     "style_photos",
+    "uncertain",
     "with_estimated_masks",
     "with_hidden_patches",
     "with_holes",

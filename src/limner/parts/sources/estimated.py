@@ -54,7 +54,7 @@ def with_estimated_masks(
     handles = [one.word for one in watched]
     shown = [[h for h in handles if h in picture.caption] or handles for picture in subject.pictures]
 
-    def make(adapted: Adapted, at: Streams) -> Mapping[str, Tensor]:
+    def make(adapted: Adapted, at: Streams, earlier: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return {"masks": estimated_masks(adapted, subject, watched, shown, at)}
 
     def draw(base: Base, gathered: Mapping[str, Tensor]) -> Callable[[int, Streams], Batch]:

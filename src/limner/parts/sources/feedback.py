@@ -57,11 +57,11 @@ def feedback(
         raise InputError("feedback paints prompts, and was given none")
     texts = [prompts[k % len(prompts)] for k in range(count)]
 
-    def make(adapted: Adapted, at: Streams) -> Mapping[str, Tensor]:
+    def make(adapted: Adapted, at: Streams, earlier: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         import torch
 
         seeds = torch.randint(2**31, (count,), generator=at("seeds")).tolist()
-        latents, pixels = _painted(adapted, texts, seeds, steps, guidance)
+        latents, pixels = painted_now(adapted, texts, seeds, steps, guidance)
         numbers = list(choose(adapted, pixels, texts, keep))
         check_choice(numbers, count)
         return {"latents": latents[numbers], "numbers": torch.tensor(numbers)}
@@ -94,10 +94,17 @@ def _not_gathered(step: int, at: Streams) -> Batch:
     raise InputError("feedback has batches only in its stage's updates, after its pictures are painted")
 
 
-def _painted(
+def painted_now(
     adapted: Adapted, prompts: Sequence[str], seeds: Sequence[int], steps: int, guidance: float
 ) -> tuple[Tensor, Tensor]:
-    """Latents [n, C, h, w] in single precision and pixels [n, 3, H, W]."""
+    """Latents [n, C, h, w] in single precision and pixels [n, 3, H, W] of pictures sampled with what has been learned.
+
+    adapted: the adapted base
+    prompts: prompts with handles unexpanded
+    seeds: a seed for each
+    steps: sampling steps
+    guidance: scale of guidance
+    """
     import torch
 
     from limner.engine.sample import PaintSettings, decoded, sample

@@ -55,7 +55,8 @@ def with_memory(source: Source, make: Memory) -> Source:
         inner, placed = source.prepare(base), {name: tensor.to(base.device) for name, tensor in gathered.items()}
         return lambda step, at: replace(inner(step, at), gathered=placed)
 
-    return replace(source, prepare=lambda base: _not_gathered, gather=Gather(make, draw))
+    gather = Gather(lambda adapted, at, earlier: make(adapted, at), draw)
+    return replace(source, prepare=lambda base: _not_gathered, gather=gather)
 
 
 def _not_gathered(step: int, at: Streams) -> Batch:
