@@ -113,6 +113,8 @@ def test_methods_are_chosen_by_their_cards() -> None:
         ConditionPlan(conditions=("swapp",))
     with pytest.raises(InputError, match="needs a method and a seed"):
         StylePlan(seeds=())
+    with pytest.raises(InputError, match="has its baselines: leave 'base alone' out"):
+        StylePlan(((BASE, ()),))
 
 
 @pytest.mark.parametrize(
@@ -141,6 +143,10 @@ def test_results_of_another_kind(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(FileError):
             read_suite(path)
+    about = {"plan": {}, "versions": {}, "summary": [{}], "units": []}
+    path.write_text(json.dumps({"format": 2, "suite": "styles", **about}))
+    with pytest.raises(FileError, match="not meanings"):
+        read_suite(path, name="meanings")
     path.write_text("precious")
     plan = StylePlan((WORD,), prompts=1, steps=1, cases=1)
     with pytest.raises(FileError, match="was not written by limner"):

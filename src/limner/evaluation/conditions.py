@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NEAR = 2
 """Distance in pixels within which two edges count as the same."""
 MEASURED_BY = {SWAP: "silhouette", DEPTH: "silhouette", EDGES: "edges", BOX: "box", VIEW: "view"}
-"""Condition -> the measure of how well it is obeyed."""
+"""Condition -> the measure of whether the picture is as it asks."""
 
 
 def judged_conditions(

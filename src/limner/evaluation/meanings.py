@@ -74,7 +74,7 @@ def read_by_renders(case: MeaningCase, images: Sequence[Image.Image], seeds: int
     words = []
     for number in range(len(case.prompts)):
         options, rendered = _rendered(case.kind, case.split, number)
-        near = described(images[number * seeds : (number + 1) * seeds]) @ rendered.mT  # [words, seeds, renders]
+        near = features_of(images[number * seeds : (number + 1) * seeds]) @ rendered.mT  # [words, seeds, renders]
         words += [options[k] for k in near.mean(2).argmax(0).tolist()]
     return words
 
@@ -85,14 +85,14 @@ def _rendered(kind: str, split: str, number: int) -> tuple[tuple[str, ...], Tens
     import torch
 
     pictures = renders(kind, split, number)
-    return tuple(pictures), torch.stack([described(own) for own in pictures.values()])
+    return tuple(pictures), torch.stack([features_of(own) for own in pictures.values()])
 
 
 GRID = 32
 """Side in cells of the square that a silhouette is reduced to."""
 
 
-def described(images: Sequence[Image.Image]) -> Tensor:
+def features_of(images: Sequence[Image.Image]) -> Tensor:
     """[N, D]: the silhouette of all toys in each picture, and the features of the self-supervised ViT, with equal
     weight. Their product is the sum of two cosines."""
     import torch

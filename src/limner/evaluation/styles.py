@@ -59,13 +59,13 @@ def style_fidelity(case: StyleCase, images: Sequence[Image.Image]) -> dict[str, 
     """
     import torch
 
-    seen, own, plain = (described(shown) for shown in (images, case.held_out, case.unstyled))
+    seen, own, plain = (features_of(shown) for shown in (images, case.held_out, case.unstyled))
     alike, floor = similarity(seen, own), similarity(plain, own).mean()
     count = len(own)
     ceiling = (own @ own.T)[~torch.eye(count, dtype=torch.bool)].mean()
-    relatives = described(case.relatives).unflatten(0, (-1, count))
+    relatives = features_of(case.relatives).unflatten(0, (-1, count))
     others = torch.stack([similarity(seen, relative) for relative in relatives], -1)
-    by_family = {family: similarity(seen, described(shown)) for family, shown in families().items()}
+    by_family = {family: similarity(seen, features_of(shown)) for family, shown in families().items()}
     nearest = torch.stack(list(by_family.values()), -1).argmax(-1)
     return {
         "style": (alike - floor) / (ceiling - floor).clamp_min(1e-6),
@@ -74,7 +74,7 @@ def style_fidelity(case: StyleCase, images: Sequence[Image.Image]) -> dict[str, 
     }
 
 
-def described(images: Sequence[Image.Image]) -> Tensor:
+def features_of(images: Sequence[Image.Image]) -> Tensor:
     """[N, D] unit vectors: Gram matrices and palette of each picture, with equal weight."""
     import torch
     from torch.nn.functional import normalize

@@ -36,14 +36,14 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite measures, and the names of its fields."""
+    """The measures of a suite, and the names of its fields."""
 
     name: str
     title: str
     part: str  # field of a unit that names its part
     case: str  # field of a unit that names its case
     columns: tuple[Column, ...]
-    notes: tuple[str, ...] = ()  # what a reader of the numbers should know
+    notes: tuple[str, ...] = ()  # for the reader of the numbers
 
 
 PAIRS = Suite(
@@ -173,8 +173,9 @@ def _or_none(value: float) -> float | None:
     return round(number, 4) if number == number else None
 
 
-def read_suite(path: Path) -> dict[str, Any]:
-    """A suite's results file. Raises `FileError` for one that is damaged, of another version or another suite."""
+def read_suite(path: Path, *, name: str = "") -> dict[str, Any]:
+    """A suite's results file. Raises `FileError` for one that is damaged, of another version or no suite's; with a
+    `name`, also for one of another suite."""
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -185,6 +186,8 @@ def read_suite(path: Path) -> dict[str, Any]:
             f"NAME` again"
         )
     suite = SUITES[content["suite"]]
+    if name and name != suite.name:
+        raise FileError(f"{path} holds results of the suite {suite.name}, not {name}")
     whole = isinstance(content.get("plan"), dict) and isinstance(content.get("versions"), dict)
     listed = all(isinstance(content.get(name), list) and content[name] for name in ("summary", "units"))
     if not whole or not listed or not all(is_unit(unit, suite) for unit in content["units"]):

@@ -43,7 +43,7 @@ class ConditionCase:
     masks: Tensor = field(repr=False, compare=False)  # [P, H, W] of 0 and 1: the toy of each source
     depths: Tensor = field(repr=False, compare=False)  # [P, 1, H, W] in [0, 1]: inverse depth, 1 at the nearest point
     edges: Tensor = field(repr=False, compare=False)  # [P, 1, H, W] of 0 and 1
-    boxes: tuple[Box, ...]  # of the toy to learn in its answer, as shares of the picture
+    boxes: tuple[Box, ...]  # the toy to learn in its answer, as shares of the picture
     answered: Images = field(repr=False, compare=False)  # the sources with the toy to learn
     views: Images = field(repr=False, compare=False)  # the toy to learn as each viewpoint sees it
 

@@ -50,7 +50,7 @@ class MeaningCase:
     split: str
     prompts: tuple[TaskPrompt, ...]
     references: Images = field(repr=False, compare=False)
-    captions: tuple[str, ...]  # of the references, with {} for the meaning
+    captions: tuple[str, ...]  # one for each reference image, with {} for the meaning
     plain: Images = field(repr=False, compare=False)  # the toys of the references without the meaning
     held_out: Images = field(repr=False, compare=False)
 

@@ -41,7 +41,7 @@ class StyleCase:
     number: int  # seed of the individual
     prompts: tuple[TaskPrompt, ...]
     references: Images = field(repr=False, compare=False)
-    captions: tuple[str, ...]  # of the references, with {} for the style
+    captions: tuple[str, ...]  # one for each reference image, with {} for the style
     plain: Images = field(repr=False, compare=False)  # the contents of the references without the style
     held_out: Images = field(repr=False, compare=False)  # other contents in the style
     unstyled: Images = field(repr=False, compare=False)  # the contents of `held_out` without the style

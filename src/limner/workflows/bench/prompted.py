@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from limner.core.concept import Concept
     from limner.core.subject import Subject
 
-HANDLE = "<sty>"
+HANDLE = "<concept>"
 
 
 class Case(Protocol):

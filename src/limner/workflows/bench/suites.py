@@ -22,7 +22,8 @@ from limner.core.interrupts import ending
 from limner.core.versions import versions
 from limner.core.wording import counted
 from limner.errors import FileError, InputError, LimnerError
-from limner.evaluation.suites import FORMAT, SUITES, is_unit, read_suite, summary
+from limner.evaluation.suites import BASE, FORMAT, SUITES, TRUTH, WORDS, is_unit, read_suite, summary
+from limner.evaluation.summary import MARKS, POLICIES
 
 from .run import set_aside
 from .unit import _opened, compact, strip
@@ -67,6 +68,8 @@ class SuitePlan:
         if not self.methods:
             object.__setattr__(self, "methods", tuple((name, ()) for name in of_scope(self.scope)))
         for name, _ in self.methods:
+            if name in (*POLICIES, *MARKS, BASE, WORDS, TRUTH):
+                raise InputError(f"every bench of {self.suite} has its baselines: leave {name!r} out of the methods")
             find(name)
         if not self.methods or not self.seeds:
             raise InputError(f"a bench of {self.suite} needs a method and a seed at least")
@@ -78,7 +81,8 @@ def of_scope(scope: str) -> tuple[str, ...]:
     from limner.methods import card, methods
 
     cards = {name: card(function) for name, function in methods().items()}
-    return tuple(name for name, own in cards.items() if scope in own.scope and own.scope[0] not in ELSEWHERE)
+    others = [other for other in ELSEWHERE if other != scope]
+    return tuple(name for name, own in cards.items() if scope in own.scope and own.scope[0] not in others)
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def run_suite(
     Raises `FileError` for a results file that limner did not write.
     """
     check_folder(folder)
-    set_aside(results, say, read_suite)
+    set_aside(results, say, functools.partial(read_suite, name=plan.suite))
     suite, began, new, records = SUITES[plan.suite], time.monotonic(), 0, []
     with ending():
         for method, settings in dict.fromkeys((unit.method, unit.settings) for unit in units):
@@ -232,7 +236,7 @@ def _lesson(method: str, settings: Settings, base: Base) -> list[Any]:
     return [method, checked_settings(find(method), dict(settings)), mark(method, base), own_file]
 
 
-# ------------------------------------------------------------------------------------------------ what units paint with
+# ------------------------------------------------------------------------------------------------ concepts and pictures of units
 
 
 def open_pocket(device: str) -> Base:
