@@ -43,7 +43,7 @@ def judged_meanings(case: MeaningCase, images: Sequence[Image.Image], seeds: int
     read = fields_right(pixels, [{case.kind: case.word, "scene": case.prompts[k].truth["scene"]} for k in rows])
     measures = {
         "meaning": torch.tensor([float(word == case.word) for word in read_by_renders(case, images, seeds)]),
-        "judge": read[case.kind],
+        "judge": read.get(case.kind, torch.full((len(images),), float("nan"))),
         "places": _placed(places, asked_classes, case.word if case.kind == "relation" else ""),
         "subjects": torch.tensor([float(row[own].all()) for row, own in zip(there, asked_classes, strict=True)]),
         "leakage": there[:, examples].any(1).float(),
@@ -59,8 +59,10 @@ def _placed(places: Tensor, asked_classes: Sequence[Sequence[int]], relation: st
     """[N]: whether the subjects' places are as the relation demands; NaN for an action."""
     import torch
 
-    own = [standing_right(row[list(pair)], relation) for row, pair in zip(places, asked_classes, strict=True)]
-    return torch.tensor(own) if relation else torch.full((len(own),), float("nan"))
+    if not relation:
+        return torch.full((len(places),), float("nan"))
+    pairs = zip(places, asked_classes, strict=True)
+    return torch.tensor([standing_right(row[list(pair)], relation) for row, pair in pairs])
 
 
 def read_by_renders(case: MeaningCase, images: Sequence[Image.Image], seeds: int) -> list[str]:

@@ -96,15 +96,14 @@ def _costs(rows: list[dict[str, Any]]) -> Markup:
 
 
 def _by_case(results: Mapping[str, Any], suite: Suite, cases: list[str]) -> Markup:
-    """The suite's first measure, by case; for conditions and styles alike it is the one that the part is about."""
-    name = "condition" if suite.name == "conditions" else suite.columns[0].name
+    """The suite's main measure, by case."""
     lines = []
     for row in results["summary"]:
         own = [u for u in results["units"] if (u["label"], u[suite.part]) == (row["label"], row[suite.part])]
-        values = {unit[suite.case]: unit.get("values", {}).get(name) for unit in own}
+        values = {unit[suite.case]: unit.get("values", {}).get(suite.main) for unit in own}
         cells = ["·" if values.get(case) is None else f"{values[case]:.2f}" for case in cases]
         lines.append((row["label"], row[suite.part], *cells))
-    return html_table((name, suite.part, *cases), lines)
+    return html_table((suite.main, suite.part, *cases), lines)
 
 
 def _pictures(results: Mapping[str, Any], suite: Suite, folder: Path | None) -> list[Markup]:

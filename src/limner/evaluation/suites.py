@@ -42,6 +42,7 @@ class Suite:
     title: str
     part: str  # field of a unit that names its part
     case: str  # field of a unit that names its case
+    main: str  # the measure that is listed by case
     columns: tuple[Column, ...]
     notes: tuple[str, ...] = ()  # for the reader of the numbers
 
@@ -51,6 +52,7 @@ PAIRS = Suite(
     "two subjects in a picture",
     "way",
     "pair",
+    "identity",
     (
         Column("identity", "identity ↑", "likeness of each subject to its real pictures"),
         Column("consistency", "consistency ↑", "that likeness as a share of the likeness alone"),
@@ -66,6 +68,7 @@ STYLES = Suite(
     "styles",
     "family",
     "case",
+    "style",
     (
         Column("style", "style ↑", "likeness to held-out renders: 0 is a render without style, 1 is the style itself"),
         Column("individual", "individual ↑", "nearer to this individual style than to others of its family"),
@@ -90,6 +93,7 @@ MEANINGS = Suite(
     "meanings: relations and actions",
     "kind",
     "case",
+    "meaning",
     (
         Column("meaning", "meaning ↑", "nearer to renders of this relation or action than to those of any other"),
         Column("judge", "judge ↑", "the judge reads the relation or action"),
@@ -111,6 +115,7 @@ CONDITIONS = Suite(
     "conditions",
     "condition",
     "case",
+    "condition",
     (
         Column("background", "background error ↓", "mean absolute difference from the source outside of the subject"),
         Column("identity", "identity ↑", "likeness of the subject to its real pictures; 0 where it is absent"),

@@ -101,8 +101,6 @@ def _scenes() -> tuple[str, ...]:
 @functools.lru_cache(maxsize=8)
 def _case(split: str, number: int, prompts: int) -> ConditionCase:
     """A toy with its pictures; kept, since a bench opens its cases many times."""
-    import torch
-
     from limner.parts.encoders.conditions import edges
     from limner.pocket.world import CORE, SPLITS, draw, individual, showing
 
@@ -120,14 +118,13 @@ def _case(split: str, number: int, prompts: int) -> ConditionCase:
         showing(who, seed=85_000 + 100 * number + k, scene=scene, view=view_of(k)[1]) for k, scene in enumerate(scenes)
     ]
     near = source.depth.flatten(1).amin(1)[:, None, None]
-    inverse_depth = torch.where(torch.isfinite(source.depth), near / source.depth, torch.zeros_like(source.depth))
     return ConditionCase(
         member.name,
         member,
         scenes,
         sources=tuple(_images(source.pixels)),
         masks=source.masks.float(),
-        depths=inverse_depth.clamp(0, 1)[:, None],
+        depths=(near / source.depth).clamp(0, 1)[:, None],
         edges=edges(source.pixels.float() / 255),
         boxes=tuple(_box(box) for box in answer.boxes[:, 0]),
         answered=tuple(_images(answer.pixels)),

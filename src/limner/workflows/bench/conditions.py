@@ -8,7 +8,7 @@ box act on any method (`Canvas`, regions); depth, edges and viewpoints need a me
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from limner.errors import InputError, UnknownName
 from limner.evaluation.datasets.conditions import BOX, CONDITIONS, DEPTH, EDGES, SWAP, VIEW, conditions, view_of
 from limner.evaluation.suites import BASE, TRUTH, WORDS
+from limner.pocket import SIZE
 
 from .suites import Say, Settings, SuitePlan, SuiteUnit, cost_of, open_pocket, painted, run_suite, to_stderr, trained
 
@@ -109,8 +110,9 @@ def _painted(
     import limner
 
     images: list[Image.Image] = []
+    readable = _readable(base, concepts) if condition == SWAP else frozenset()
     for number, text in enumerate(texts):
-        about, settings = _about(condition, case, number), limner.PaintSettings(plan.steps)
+        about, settings = _about(condition, case, number, readable), limner.PaintSettings(plan.steps)
         if not concepts and condition != SWAP:
             about = {}
         if concepts and condition == VIEW:
@@ -119,10 +121,27 @@ def _painted(
     return images
 
 
-def _about(condition: str, case: ConditionCase, number: int) -> dict[str, Any]:
-    """The arguments of `limner.paint` that state the condition of a prompt."""
+def _readable(base: Base, concepts: Sequence[Concept]) -> Set[str]:
+    """Names of the conditions that the concepts read in sampling."""
+    from limner.engine.attach import attach
+    from limner.library.opening import adapter_of
+
+    with attach(base, [adapter_of(concept, base) for concept in concepts]) as adapted:
+        return adapted.painting_reads | adapted.may_read
+
+
+def _about(condition: str, case: ConditionCase, number: int, readable: Set[str]) -> dict[str, Any]:
+    """The arguments of `limner.paint` that state the condition of a prompt. The source of a swap is a condition for
+    methods that read it, and a canvas for all others."""
+    from limner.core.pixels import to_tensor
     from limner.engine.sample import Canvas
 
+    if condition == SWAP and "source" in readable:
+        given = {
+            "source": to_tensor(case.sources[number : number + 1], SIZE),
+            "mask": case.changeable[number][None, None],
+        }
+        return {"conditions": {name: value for name, value in given.items() if name in readable}}
     if condition == SWAP:
         return {"canvas": Canvas(case.sources[number], _picture(case.changeable[number]))}
     if condition == BOX:

@@ -236,7 +236,7 @@ def _lesson(method: str, settings: Settings, base: Base) -> list[Any]:
     return [method, checked_settings(find(method), dict(settings)), mark(method, base), own_file]
 
 
-# ------------------------------------------------------------------------------------------------ concepts and pictures of units
+# ------------------------------------------------------------------------------------- concepts and pictures of units
 
 
 def open_pocket(device: str) -> Base:
