@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from .datasets.meanings import MeaningCase
 
 
+LEAKED = 0.3
+"""Least share of all that toys cover which a class of the reference images covers where it has leaked."""
+
+
 def judged_meanings(case: MeaningCase, images: Sequence[Image.Image], seeds: int) -> dict[str, Any]:
     """The fields `values` and `each` of a unit; a measure that does not apply to the kind of meaning is NaN.
 
@@ -37,7 +41,8 @@ def judged_meanings(case: MeaningCase, images: Sequence[Image.Image], seeds: int
     rows = [k for k in range(len(case.prompts)) for _ in range(seeds)]
     pixels, dino = to_tensor(images, SIZE), pocket_encoders()["dino"]
     places = subject_places(images, CLASSES)  # [N, classes, H, W]
-    there = places.mean((2, 3)) > SMALLEST
+    covered = places.mean((2, 3))  # [N, classes]
+    there, shares = covered > SMALLEST, covered / covered.sum(1, keepdim=True).clamp_min(1e-6)
     asked_classes = [[CLASSES.index(kind) for kind in case.asked_classes[k]] for k in rows]
     examples = [CLASSES.index(kind) for kind in case.example_classes]
     read = fields_right(pixels, [{case.kind: case.word, "scene": case.prompts[k].truth["scene"]} for k in rows])
@@ -46,7 +51,7 @@ def judged_meanings(case: MeaningCase, images: Sequence[Image.Image], seeds: int
         "judge": read.get(case.kind, torch.full((len(images),), float("nan"))),
         "places": _placed(places, asked_classes, case.word if case.kind == "relation" else ""),
         "subjects": torch.tensor([float(row[own].all()) for row, own in zip(there, asked_classes, strict=True)]),
-        "leakage": there[:, examples].any(1).float(),
+        "leakage": (shares[:, examples] > LEAKED).any(1).float(),
         "scene": read["scene"],
     }
     measures["prompt"] = measures["meaning"] * measures["subjects"] * measures["scene"]
@@ -95,14 +100,16 @@ GRID = 32
 
 
 def features_of(images: Sequence[Image.Image]) -> Tensor:
-    """[N, D]: the silhouette of all toys in each picture, and the features of the self-supervised ViT, with equal
-    weight. Their product is the sum of two cosines."""
+    """[N, D]: the silhouette of all toys in each picture, and the judge's features, with equal weight. The product of
+    two rows is the sum of two cosines."""
     import torch
+    from torch.nn.functional import normalize
 
     from limner.pocket import judges
 
     masks = (judges.masks(to_tensor(images, SIZE)) > 0.5).float()
-    return torch.cat([silhouettes(masks), pocket_encoders()["dino"].pictures(images)], -1)
+    seen = normalize(pocket_encoders()["judge"].pictures(images), dim=-1)
+    return torch.cat([silhouettes(masks), seen], -1)
 
 
 def silhouettes(masks: Tensor) -> Tensor:

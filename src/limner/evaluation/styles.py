@@ -1,9 +1,10 @@
 """Judge pictures in an individual style: the style, the content that the prompt asks for, and content that leaked from
 the reference images.
 
-The style is read from two descriptions that were fitted to no style: Gram matrices of the judge's second block
-(arXiv:1508.06576, Eq. 3, square roots of their entries) and the palette, the share of each of 64 colours. Where the
-edition ships the style network, its cosine is a measure of its own.
+The style is read from two descriptions that were fitted to no individual style: Gram matrices of the judge's second
+block (arXiv:1508.06576, Eq. 3, square roots of their entries) and the palette, the share of each of 64 colours. Where
+the edition ships the style network, its cosine is a measure of its own. Neither tells families apart, so a family is
+read by the judge, where its edition was trained on it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from limner.core.pixels import to_tensor
 from limner.pocket import SIZE
 
-from .datasets.styles import CONTENTS, families
+from .datasets.styles import CONTENTS
 from .encoders import pocket_encoders
 from .metrics.copying import copy_index
 from .metrics.fidelity import similarity
@@ -36,13 +37,17 @@ def judged_styles(case: StyleCase, images: Sequence[Image.Image], seeds: int) ->
     images: pictures ordered by prompt, `seeds` of each
     seeds: number of pictures of a prompt
     """
+    import torch
+
     pixels, dino = to_tensor(images, SIZE), pocket_encoders()["dino"]
-    truths = [{name: p.truth[name] for name in ("class", "scene")} for p in case.prompts for _ in range(seeds)]
-    right = fields_right(pixels, truths)
+    asked = [{name: p.truth[name] for name in ("class", "scene")} for p in case.prompts for _ in range(seeds)]
+    right = fields_right(pixels, [{**truth, "style": case.family} for truth in asked])
     measures = {
         **style_fidelity(case, images),
         "style_network": _by_network(images, case.held_out),
-        **right,
+        "family": right.get("style", torch.full((len(images),), float("nan"))),
+        "class": right["class"],
+        "scene": right["scene"],
         "content": right["class"] * right["scene"],
         "leakage": leaked(pixels, len(case.references)),
         "copy_index": copy_index(*(dino.pictures(shown) for shown in (images, case.references, case.held_out))),
@@ -51,11 +56,11 @@ def judged_styles(case: StyleCase, images: Sequence[Image.Image], seeds: int) ->
 
 
 def style_fidelity(case: StyleCase, images: Sequence[Image.Image]) -> dict[str, Tensor]:
-    """`style`, `individual` and `family` of each picture.
+    """`style` and `individual` of each picture.
 
     `style` is the likeness to held-out renders in the style, 0 for renders of their contents without any style, and 1
     for the held-out renders among themselves. `individual` is 1 where the likeness to this individual is above that to
-    every other individual of the family whose renders the case has; `family` is 1 where this family is the nearest.
+    every other individual of the family whose renders the case has.
     """
     import torch
 
@@ -65,12 +70,9 @@ def style_fidelity(case: StyleCase, images: Sequence[Image.Image]) -> dict[str, 
     ceiling = (own @ own.T)[~torch.eye(count, dtype=torch.bool)].mean()
     relatives = features_of(case.relatives).unflatten(0, (-1, count))
     others = torch.stack([similarity(seen, relative) for relative in relatives], -1)
-    by_family = {family: similarity(seen, features_of(shown)) for family, shown in families().items()}
-    nearest = torch.stack(list(by_family.values()), -1).argmax(-1)
     return {
         "style": (alike - floor) / (ceiling - floor).clamp_min(1e-6),
         "individual": (alike > others.amax(-1)).float(),
-        "family": (nearest == list(by_family).index(case.family)).float(),
     }
 
 

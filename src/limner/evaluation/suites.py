@@ -72,7 +72,11 @@ STYLES = Suite(
     (
         Column("style", "style ↑", "likeness to held-out renders: 0 is a render without style, 1 is the style itself"),
         Column("individual", "individual ↑", "nearer to this individual style than to others of its family"),
-        Column("family", "family ↑", "nearer to this family than to other families"),
+        Column(
+            "family",
+            "family ↑",
+            "the judge reads the family; no number for families that its edition was not trained on",
+        ),
         Column("style_network", "style network ↑", "cosine of the style network to held-out renders"),
         Column("class", "class ↑", "the judge reads the class that the prompt asks for"),
         Column("scene", "scene ↑", "the judge reads the scene that the prompt asks for"),
@@ -81,9 +85,8 @@ STYLES = Suite(
         Column("copy_index", "copying ↓", "1 nearer to a reference image, -1 to another picture in the style"),
     ),
     (
-        "Style is read from Gram matrices of the judge's second block and from the picture's palette, both from "
-        "networks and statistics that were fitted to no style. The style network is a measure of its own where the "
-        "edition ships it.",
+        "Style is read from Gram matrices of the judge's second block and from the picture's palette, neither of which "
+        "was fitted to individual styles. The style network is a measure of its own where the edition ships it.",
         "The judge that reads class and scene saw eight families of style, and none of the held-out ones: compare "
         "class and scene with the ground-truth renders of the same part.",
     ),

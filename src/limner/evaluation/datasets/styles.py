@@ -175,16 +175,3 @@ def _other_contents(prompts: Sequence[TaskPrompt]) -> list[functools.partial[Sce
 def _without_style(text: str) -> str:
     """A prompt of the task "styles" without its last words, which name the style."""
     return text.removesuffix(" in the style of {}")
-
-
-@functools.lru_cache(maxsize=1)
-def families() -> dict[str, Images]:
-    """Pictures of every family: held-out contents, each in another individual."""
-    from limner.pocket.world import SPLITS
-    from limner.pocket.world.vocabulary import STYLES
-
-    contents, start = _other_contents(()), SPLITS["held-out"].start + 900
-    return {
-        family: tuple(pictured([graph(style=family, style_seed=start + k) for k, graph in enumerate(contents)]))
-        for family in STYLES
-    }
