@@ -147,7 +147,7 @@ def test_a_source_holds_another_toy_in_the_same_place() -> None:
     assert case.depths.max() == 1
     assert case.depths.min() == 0
     assert case.texts("<rex>", conditions.VIEW)[0].endswith("from the side")
-    outside = background_error(*(_pixels(own) for own in (case.answered, case.sources)), case.changeable)
+    outside = background_error(_pixels(case.answered), _pixels(case.sources), case.changeable)
     assert outside.max() < 0.03
 
 

@@ -142,7 +142,7 @@ def test_results_of_another_kind(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(FileError):
             read_suite(path)
-    about = {"plan": {}, "versions": {}, "summary": [{}], "units": []}
+    about: dict[str, object] = {"plan": {}, "versions": {}, "summary": [{}], "units": []}
     path.write_text(json.dumps({"format": 2, "suite": "styles", **about}))
     with pytest.raises(FileError, match="not meanings"):
         read_suite(path, name="meanings")

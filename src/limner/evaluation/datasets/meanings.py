@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limner.core.subject import Subject
 from limner.errors import InputError
@@ -185,7 +185,7 @@ def _showing(kind: str, word: str, toys: Sequence[Individual], scene: str, seed:
 
     if kind == "action":
         return showing(toys[0], seed=75_000 + seed, scene=scene, action=word)
-    fixed = {"scene": scene, "view": "front", "style": "render", "daytime": "noon"}
+    fixed: dict[str, Any] = {"scene": scene, "view": "front", "style": "render", "daytime": "noon"}
     return sample(75_000 + seed, toys=tuple(Toy(who) for who in toys), relation=word, **fixed)
 
 

@@ -145,7 +145,7 @@ def run_suite(
 
 def _run(unit: SuiteUnit, about: Mapping[str, str], folder: Path) -> dict[str, Any]:
     """Run a unit and write its files."""
-    record = {**about, "method": unit.method, "label": unit.label, "settings": dict(unit.settings)}
+    record: dict[str, Any] = {**about, "method": unit.method, "label": unit.label, "settings": dict(unit.settings)}
     images: Sequence[Image.Image] = ()
     try:
         more, images = unit.make()
