@@ -89,7 +89,7 @@ def test_a_bench_of_conditions(tmp_path: Path) -> None:
     assert swap[UNCHANGED]["identity"] < swap[TRUTH]["identity"]
     assert swap[TRUTH]["background"] < swap[LORA[0]]["background"]
     assert units[TRUTH, "box"]["values"]["box"] > 0.7
-    assert units[TRUTH, "view"]["values"]["view"] == 1
+    assert units[TRUTH, "view"]["values"]["view"] >= 0.5
     assert units[TRUTH, "edges"]["values"]["edges"] > units[BASE, "edges"]["values"]["edges"]
     assert units[TRUTH, "depth"]["values"]["silhouette"] > units[BASE, "depth"]["values"]["silhouette"]
     table = table_markdown(comparison)
