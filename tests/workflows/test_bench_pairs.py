@@ -11,9 +11,10 @@ import pytest
 from limner.errors import FileError, InputError, UnknownName
 from limner.evaluation.datasets.pairs import PAIRS, STANDING, pairs
 from limner.evaluation.datasets.toys import STANDARD
+from limner.evaluation.suites import table_markdown
 from limner.pocket.world.vocabulary import RELATIONS
 from limner.workflows.bench import pairs as pairs_bench
-from limner.workflows.bench.pairs import METHODS, TRUTH, WAYS, PairPlan, bench_pairs, table_of
+from limner.workflows.bench.pairs import METHODS, TRUTH, WAYS, PairPlan, bench_pairs
 
 
 def _unwanted(*_: object) -> NoReturn:
@@ -44,7 +45,7 @@ def test_a_bench_of_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert truth["values"]["identity"] > blend["values"]["identity"]
     assert len(list(folder.glob("concept-*.safetensors"))) == 2
     assert len(list(folder.glob("*.jpg"))) == 2
-    table = table_of(found)
+    table = table_markdown(found)
     assert table.count("\n") == 1 + len(found["summary"])
     assert "solves for keys and values" in table
     again = bench_pairs(PLAN, results=results, folder=folder, say=said.append)

@@ -18,6 +18,7 @@ from limner.errors import FileError
 
 from .diagnose import ADVICE
 from .results import read_results
+from .suites import SUITES, read_suite
 from .summary import MARKS, POLICIES
 from .survey import SURVEY
 from .table1 import SUITE, read_table1, suite_of
@@ -84,14 +85,17 @@ def report(results: Path | str, out: Path | str, *, pictures: Path | None = None
 
 def _shown_by(results: Path) -> Any:
     """The module with the functions that show a results file: this one, or that of its suite."""
-    name = "report_table1" if suite_of(results) == SUITE else "report"
+    suite = suite_of(results)
+    name = "report_table1" if suite == SUITE else "report_suites" if suite in SUITES else "report"
     return import_module(f"limner.evaluation.{name}")
 
 
 def _read(results: Path) -> dict[str, Any]:
-    """A results file of a bench or of the suite table1. Raises `FileError` for one without any concept."""
-    if suite_of(results) == SUITE:
-        return read_table1(results)
+    """A results file of a bench, of the suite table1 or of one of SUITES. Raises `FileError` for one without any
+    concept."""
+    suite = suite_of(results)
+    if suite == SUITE or suite in SUITES:
+        return read_table1(results) if suite == SUITE else read_suite(results)
     content = read_results(results)
     if not content["units"]:
         raise FileError(f"{results} holds no concept yet: run `limner bench`")

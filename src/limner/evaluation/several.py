@@ -132,9 +132,14 @@ def likeness_alone(images: Sequence[Image.Image], references: Images, noun: str,
     noun: its class noun
     encoder: an encoder that distinguishes individuals
     """
+    return float(likenesses_alone(images, references, noun, encoder).mean())
+
+
+def likenesses_alone(images: Sequence[Image.Image], references: Images, noun: str, encoder: Encoder) -> Tensor:
+    """[N] in [0, 1]: the likeness of each picture in `likeness_alone`."""
     shown, real = (subject_places(own, (noun,)) for own in (images, references))
     alike = likeness(_features(images, shown, encoder), [_features(references, real, encoder)[:, 0]])[:, 0, 0]
-    return float((alike * (shown.mean((1, 2, 3)) > SMALLEST)).clamp_min(0).mean())
+    return (alike * (shown.mean((1, 2, 3)) > SMALLEST)).clamp_min(0)
 
 
 def subject_places(images: Sequence[Image.Image], nouns: Sequence[str], regions: Sequence[Tensor] = ()) -> Tensor:
@@ -202,7 +207,7 @@ def standing_right(places: Tensor, relation: str) -> float:
     relations are side by side, with the first subject on the left, except for "behind": it is then on the right, with a
     higher foot. A towering subject is 1.4 times as tall. The rules are those by which the pocket world places its toys.
     """
-    boxes = [_box(mask) for mask in places[:2]]
+    boxes = [box_of(mask) for mask in places[:2]]
     if None in boxes:
         return 0.0
     (left, top, right, bottom), (left2, top2, right2, bottom2) = boxes  # type: ignore[misc]  # none is None
@@ -227,7 +232,7 @@ def standing_right(places: Tensor, relation: str) -> float:
             return float("nan")
 
 
-def _box(mask: Tensor) -> tuple[float, float, float, float] | None:
+def box_of(mask: Tensor) -> tuple[float, float, float, float] | None:
     """Left, top, right and bottom of a place [H, W], without its outermost hundredth on each side; None for an empty
     place."""
     import torch
@@ -245,23 +250,12 @@ def _as_asked(pixels: Tensor, truths: Sequence[Mapping[str, str]], places: Tenso
     and `prompt`, 1 where every field is right. The relation is read from places, every other field by the judge."""
     import torch
 
-    from limner.pocket import judges
+    from .truth import fields_right
 
     if not truths:
         return {}
-    seen = judges.read(pixels)
-    asked = dict.fromkeys(name for truth in truths for name in truth)
-    right = {
-        name: torch.tensor(
-            [
-                float(row[name] == truth[name]) if name in truth else float("nan")
-                for row, truth in zip(seen, truths, strict=True)
-            ]
-        )
-        for name in asked
-        if name in seen[0] and name != "relation"
-    }
-    if "relation" in asked:
+    right = fields_right(pixels, [{f: o for f, o in truth.items() if f != "relation"} for truth in truths])
+    if any("relation" in truth for truth in truths):
         relations = [standing_right(own, truth.get("relation", "")) for own, truth in zip(places, truths, strict=True)]
         right["relation"] = torch.tensor(relations)
     every = torch.stack(list(right.values())) if right else torch.ones(1, len(truths))

@@ -108,3 +108,29 @@ def shares(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, str]]) -
         right = [row[field] == want[field] for row, want in zip(seen, wanted, strict=True) if field in want]
         shares_by_field[field] = sum(right) / len(right)
     return shares_by_field
+
+
+def fields_right(pixels: Tensor, truths: Sequence[Mapping[str, str]]) -> dict[str, Tensor]:
+    """Field -> [N] of 0 and 1: whether the judge reads the option that each picture's prompt asks for. NaN where the
+    prompt does not ask for it, and for an option that the edition's judge was not trained to read; a field that it does
+    not read is left out.
+
+    pixels: [N, 3, SIZE, SIZE] in [0, 1]
+    truths: field -> option, for each picture
+    """
+    import torch
+
+    from limner.pocket import judges
+    from limner.pocket.labels import FIELDS
+
+    logits = judges.logits(pixels)
+    right = {}
+    for field in dict.fromkeys(field for truth in truths for field in truth):
+        if field in logits:
+            best, options = logits[field].argmax(1).tolist(), FIELDS[field][: logits[field].shape[1]]
+            wanted = [truth.get(field) for truth in truths]
+            verdicts = [
+                float(options[k] == w) if w in options else float("nan") for k, w in zip(best, wanted, strict=True)
+            ]
+            right[field] = torch.tensor(verdicts)
+    return right

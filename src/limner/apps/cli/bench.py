@@ -13,6 +13,21 @@ from limner.methods import card, find, methods
 from .common import ROLES, out, say
 from .flags import add_base, add_command, add_encoders, at_least
 
+OWN_SUITES = ("pairs", "styles", "meanings", "conditions")
+"""Suites with a plan and a results file of their own."""
+FULL = {
+    "styles": {"cases": 8, "prompts": 12, "seeds": (0, 1, 2, 3)},
+    "meanings": {"cases": 7, "prompts": 12, "seeds": (0, 1, 2, 3)},
+    "conditions": {"cases": 6, "prompts": 8, "seeds": (0, 1, 2, 3)},
+}
+"""Suite -> its size `whole`; the size `standard` is the default of its plan."""
+QUICK = {
+    "pairs": {"pairs": 1, "prompts": 3},
+    "styles": {"cases": 2, "prompts": 4},
+    "meanings": {"cases": 2, "prompts": 4},
+    "conditions": {"cases": 1, "prompts": 3},
+}
+
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
@@ -57,10 +72,15 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "--suite",
-        choices=("one", "faces", "pairs", "table1"),
+        choices=("one", "faces", "table1", *OWN_SUITES),
         default="one",
         help="one: a subject a picture; faces: held-out people and their prompts, 4 seeds, by the methods for faces; pairs: two "
-        "subjects in a picture; table1: the 23 rows of Table 1 of the survey arXiv:2405.05538, objects and faces (default: one)",
+        "subjects in a picture; styles: held-out styles, by the methods for styles; meanings: held-out relations and "
+        "actions, by the methods for these; conditions: swaps, depth, edges, boxes and viewpoints, by the methods for "
+        "conditions; table1: the 23 rows of Table 1 of the survey arXiv:2405.05538, objects and faces (default: one)",
+    )
+    parser.add_argument(
+        "--conditions", nargs="+", metavar="NAME", help="for --suite conditions: swap, depth, edges, box, view"
     )
     parser.add_argument(
         "--ways",
@@ -105,11 +125,12 @@ def bench(given: argparse.Namespace) -> None:
     from limner.workflows.bench.plan import SIZES, SUITES, Plan, size_of
     from limner.workflows.bench.run import bench
 
-    if given.suite == "pairs":
-        bench_of_pairs(given)
+    for flag, wanted in (("ways", "pairs"), ("conditions", "conditions")):
+        if getattr(given, flag) and given.suite != wanted:
+            raise InputError(f"--{flag} is for --suite {wanted}: add --suite {wanted}, or leave out --{flag}")
+    if given.suite in OWN_SUITES:
+        bench_of_suite(given)
         return
-    if given.ways:
-        raise InputError("--ways is for two subjects in a picture: add --suite pairs, or leave it out")
     if given.suite == "table1":
         bench_of_table1(given)
         return
@@ -145,39 +166,65 @@ def bench(given: argparse.Namespace) -> None:
     out(given, comparison["summary"], table_markdown(comparison, **columns))
 
 
-def bench_of_pairs(given: argparse.Namespace) -> None:
-    """Run `limner bench --suite pairs`."""
+def bench_of_suite(given: argparse.Namespace) -> None:
+    """Run a suite of OWN_SUITES."""
     from limner.core.interrupts import standing
-    from limner.workflows.bench.pairs import PairPlan, bench_pairs, table_of
+    from limner.evaluation.suites import table_markdown
+    from limner.workflows.bench.conditions import ConditionPlan, bench_conditions
+    from limner.workflows.bench.pairs import PairPlan, bench_pairs
+    from limner.workflows.bench.prompted import MeaningPlan, StylePlan, bench_meanings, bench_styles
 
-    odd = [
-        flag
-        for flag in ("curve", "where", "cases", "on", "workers", "faces")
-        if getattr(given, flag) not in (None, [], 1, "local")
-    ]
-    if given.add:
-        odd.append("add")
-    if odd or given.data != "toys" or given.base not in (None, "pocket"):
-        raise InputError(
-            f"the suite pairs runs on toys, on the pocket base and in one process: leave out "
-            f"--{odd[0] if odd else 'data and --base'}"
-        )
-    if given.size == "whole":
-        raise InputError("the suite pairs has the sizes standard, quick, not 'whole'; say --prompts, --seeds, --ways")
-    quick: dict[str, Any] = {"pairs": 1, "prompts": 3} if given.size == "quick" else {}
-    chosen: dict[str, Any] = {
-        **quick,
-        **({"methods": tuple(_with_settings(name) for name in given.methods)} if given.methods else {}),
-        **({"ways": tuple(given.ways)} if given.ways else {}),
-        **({"prompts": given.prompts} if given.prompts else {}),
-        **({"seeds": tuple(range(given.seeds))} if given.seeds else {}),
-        "device": given.device or "cpu",
+    runs: dict[str, tuple[Any, Any]] = {
+        "pairs": (PairPlan, bench_pairs),
+        "styles": (StylePlan, bench_styles),
+        "meanings": (MeaningPlan, bench_meanings),
+        "conditions": (ConditionPlan, bench_conditions),
     }
-    results = given.results or Path("results/pairs.json")
+    plan, run = runs[given.suite]
+    chosen = plan(**_suite_settings(given))
+    results = given.results or Path(f"results/{given.suite}.json")
     folder = given.folder or Path("out/bench") / results.stem
     standing(lambda: f"every finished run is kept in {folder}; the same command runs the missing ones")
-    comparison = bench_pairs(PairPlan(**chosen), results=results, folder=folder, say=say)
-    out(given, comparison["summary"], table_of(comparison))
+    comparison = run(chosen, results=results, folder=folder, say=say)
+    out(given, comparison["summary"], table_markdown(comparison))
+
+
+def _suite_settings(given: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of a suite's plan that the flags state. Raises `InputError` for a flag that it does not have."""
+    single = () if given.suite != "pairs" else ("cases",)
+    flags = ("curve", "where", "on", "workers", "faces", *single)
+    odd = [flag for flag in flags if getattr(given, flag) not in (None, [], 1, "local")]
+    odd += ["add"] if given.add else ["teaching-seeds"] if given.teaching_seeds != 1 else _encoders_given(given)
+    if odd or given.data != "toys" or given.base not in (None, "pocket"):
+        raise InputError(
+            f"the suite {given.suite} runs on toys, on the pocket base and its judges, and in one process: leave out "
+            f"--{odd[0] if odd else 'data and --base'}"
+        )
+    sizes: dict[str, dict[str, Any]] = {"standard": {}, "quick": QUICK[given.suite]}
+    if given.suite in FULL:
+        sizes["whole"] = FULL[given.suite]
+    if given.size not in sizes:
+        raise InputError(
+            f"the suite {given.suite} has the sizes {', '.join(sizes)}, not {given.size!r}; say --prompts, --seeds, --ways"
+        )
+    named = {
+        "methods": tuple(_with_settings(name) for name in given.methods or ()),
+        "ways": tuple(given.ways or ()),
+        "conditions": tuple(given.conditions or ()),
+        "cases": given.cases,
+        "prompts": given.prompts,
+        "seeds": tuple(range(given.seeds or 0)),
+    }
+    return {
+        **sizes[given.size],
+        **{name: value for name, value in named.items() if value},
+        "device": given.device or "cpu",
+    }
+
+
+def _encoders_given(given: argparse.Namespace) -> list[str]:
+    """The flags that name an encoder."""
+    return [role for role in ROLES if getattr(given, role)]
 
 
 def bench_of_table1(given: argparse.Namespace) -> None:
