@@ -6,6 +6,7 @@ from .box_channel import box_channel
 from .clean_reference import clean_reference
 from .collage_network import collage_network
 from .context_stack import context_stack
+from .context_tokens import aggregated_tokens, context_tokens
 from .convolutional import details_of_pixels
 from .decoupled_cross_attention import decoupled_cross_attention
 from .dual_path import dual_path
@@ -45,6 +46,7 @@ from .words_of_pictures import words_of_pictures
 __all__ = [
     "IDENTITY",
     "KEYPOINTS",
+    "aggregated_tokens",
     "aligner_net",
     "alignment",
     "attending",
@@ -55,6 +57,7 @@ __all__ = [
     "code_tokens",
     "collage_network",
     "context_stack",
+    "context_tokens",
     "cross_sites",
     "decoupled_cross_attention",
     "details_of_depths",

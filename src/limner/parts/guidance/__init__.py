@@ -10,6 +10,7 @@ from .concept import concept_and_text, dual_process
 from .delayed import delayed
 from .fused import fused_guidance
 from .fusion_sampling import fusion_stage, subject_and_words
+from .layout import layout_guidance
 from .mixed import mixed_conditions
 from .panels import beside_panel, enforced
 from .reference import masked_reference, reference_statistics
@@ -36,6 +37,7 @@ __all__ = [
     "interleaved",
     "interleaved_guidance",
     "kept_apart",
+    "layout_guidance",
     "masked_reference",
     "mixed_conditions",
     "noised_reference",
