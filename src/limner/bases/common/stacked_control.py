@@ -1,4 +1,4 @@
-"""One control branch for several maps: their features modulate its normalisations (Uni-ControlNet, arXiv:2305.16322)."""
+"""One control branch for several maps, whose features modulate its normalisations (Uni-ControlNet)."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from .convolutional import details_of_pixels
 from .decoupled_cross_attention import decoupled_cross_attention
 from .dual_path import dual_path
 from .face_words import IDENTITY, identity_words
+from .feature_nerf import PICTURE, feature_nerf, render_supervision
 from .fused_words import fused_words
 from .gated_attention import gated_attention
 from .grounded_states import grounded_states, within_box
@@ -46,6 +47,7 @@ from .words_of_pictures import words_of_pictures
 __all__ = [
     "IDENTITY",
     "KEYPOINTS",
+    "PICTURE",
     "aggregated_tokens",
     "aligner_net",
     "alignment",
@@ -66,6 +68,7 @@ __all__ = [
     "embedding_regression",
     "explain",
     "explanation",
+    "feature_nerf",
     "feature_regression",
     "few_to_many",
     "fused_words",
@@ -99,6 +102,7 @@ __all__ = [
     "query_words",
     "reference_network",
     "released_query_words",
+    "render_supervision",
     "resampled_tokens",
     "residual_cross_attention",
     "router_prior",

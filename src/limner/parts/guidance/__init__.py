@@ -18,6 +18,7 @@ from .regional import guided_by_region
 from .saliency import saliency_fusion
 from .self_subject import interleaved_guidance, noised_reference, self_subject
 from .separation import kept_apart
+from .structure import structure_guidance
 
 __all__ = [
     "adapter_guidance",
@@ -45,6 +46,7 @@ __all__ = [
     "reference_statistics",
     "saliency_fusion",
     "self_subject",
+    "structure_guidance",
     "subject_and_words",
     "symplectic_adjoint_guidance",
 ]

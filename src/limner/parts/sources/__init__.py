@@ -29,7 +29,7 @@ from .retrieved import retrieved
 from .scheduled import scheduled, with_memory
 from .shown import all_seen
 from .texts import corpus_texts
-from .times import at_times, mostly_at
+from .times import at_times, cubic_times, mostly_at
 
 __all__ = [
     "FACE_TEMPLATES",
@@ -48,6 +48,7 @@ __all__ = [
     "captioned",
     "class_pictures",
     "corpus_texts",
+    "cubic_times",
     "degraded_photos",
     "degraded_subjects",
     "diptychs",
