@@ -17,6 +17,7 @@ from limner.core.streams import streams
 from limner.core.subject import Subject
 from limner.core.types import Pass
 from limner.core.views import move_between
+from limner.data.layouts import recognised
 from limner.engine.attach import Adapter, attach
 from limner.engine.sample import PaintSettings, sample
 from limner.engine.train import train
@@ -66,7 +67,7 @@ def test_a_ball_of_density_covers_a_disc() -> None:
     assert torch.allclose(values[..., 0], opacity, atol=1e-5)
 
 
-# ------------------------------------------------------------------------------------------------------------ the method
+# ----------------------------------------------------------------------------------------------------------- the method
 
 
 def moved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -187,6 +188,9 @@ def test_cameras_are_kept_with_a_concept_and_asked_for_without(base: Any, rex: S
     read = Subject.of(tmp_path, noun="dog", handle="rex")
     assert torch.allclose(read.viewpoints(), rex.viewpoints())
     assert not any("cameras.json" in note for note in read.notes)
+    contents = recognised(tmp_path)
+    assert torch.allclose(contents.subject(noun="dog", name="rex").viewpoints(), rex.viewpoints())
+    assert not contents.stray
     for text, said in (
         ('{"9.png": [0, 0, 1]}', "no such picture"),
         ('{"0.png": [0, 0]}', r"such as \[45, 10, 2.5\]"),

@@ -83,7 +83,7 @@ class Subject:
         which: int | None = None,
         consent: Consent | str | None = None,
         beside: Sequence[Subject] = (),
-        views: Sequence[Sequence[float]] = (),
+        views: Mapping[str, Any] | Sequence[Sequence[float]] = (),
     ) -> Subject:
         """Read a subject from a folder, a file, or a list of files, PIL pictures, [3, H, W] tensors in [0, 1] or
         references.
@@ -110,9 +110,10 @@ class Subject:
             beside: further subjects to learn into the same concept, with handles of their own (a component, a second
                 toy). Those without pictures (`Subject.shown_with`) are in the pictures of this one. Only methods for
                 several subjects use them.
-            views: the camera of each picture, in their order: azimuth around the subject (0 in front of it, positive
-                towards its left) and elevation in degrees, and distance in any unit. Without them, they are taken from
-                a file cameras.json in the folder, {"0.jpg": [45, 10, 2.5], ...}. Only some methods use them.
+            views: the camera of each picture, by file name or in the order of the pictures: azimuth around the subject
+                (0 in front of it, positive towards its left) and elevation in degrees, and distance in any unit.
+                Without them, they are taken from a file cameras.json in the folder, {"0.jpg": [45, 10, 2.5], ...}. Only
+                some methods use them.
 
         Raises `InputError` for a noun or handle that cannot be used, and `PictureError` when pictures cannot be read.
         """

@@ -83,13 +83,13 @@ class StackedControl(nn.Module):
             norm.shown = shown
         try:
             reads = int(self.copy.config.in_channels)
-            found: tuple[Any, Tensor] = self.copy(
+            residuals: tuple[Any, Tensor] = self.copy(
                 noised[:, :reads], time, states, controlnet_cond=maps, return_dict=False, **more
             )
         finally:
             for norm in norms:
                 norm.shown = None
-        return found
+        return residuals
 
 
 def stacked_control(base: Any, channels: int, unit: int, generator: Generator) -> tuple[nn.Module, dict[str, Tensor]]:

@@ -116,9 +116,9 @@ def coarse_maps(base: Base, run: Pass) -> list[Tensor]:
     base: the base
     run: a run with `keep_maps`
     """
-    kept = {site: run.activations.get(f"{KEPT}{site.name}") for site in base.sites if site.kind == "cross"}
-    middle = [maps for site, maps in kept.items() if site.block == "mid" and maps is not None]
-    up = [maps for site, maps in kept.items() if site.block == "up" and maps is not None]
+    maps_of = {site: run.activations.get(f"{KEPT}{site.name}") for site in base.sites if site.kind == "cross"}
+    middle = [maps for site, maps in maps_of.items() if site.block == "mid" and maps is not None]
+    up = [maps for site, maps in maps_of.items() if site.block == "up" and maps is not None]
     if not middle + up:
         raise InputError(
             f"{base.name} ({base.family}) has no cross-attention in the middle or up path, whose maps layout guidance "

@@ -280,8 +280,8 @@ def _targets(
             bases = _bases(moment, noun, components, seeds, steps)
             targets = _guide(moment, latents, noun, bases, steps)
         cache["structure", operation] = known = source, moment.total, targets
-    found: dict[int, list[Target]] = known[2]
-    return found
+    by_step: dict[int, list[Target]] = known[2]
+    return by_step
 
 
 def _bases(
