@@ -38,7 +38,7 @@ def over(recipe: Recipe) -> Recipe:
     return replace(recipe, stages=stages)
 
 
-def begun(base: Any, recipe: Recipe, much: float = 0.1) -> dict[str, Tensor]:
+def begun(base: Any, recipe: Recipe, much: float = 0.02) -> dict[str, Tensor]:
     """The recipe's tensors as pre-training begins, each moved a little: no convolution is zero."""
     at = torch.Generator().manual_seed(0)
     with attach(base, [Adapter(recipe, "<rex>")]) as adapted:

@@ -85,7 +85,6 @@ def viewpoint_control(
     )
     posed = photos(
         subject,
-        captions=(f"a photo of {{}} {subject.noun}",),
         batch=batch,
         moves=True,
         masks=subject_masks,

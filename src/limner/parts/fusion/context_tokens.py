@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from limner.core.types import Live
+from limner.errors import InputError
 from limner.parts.attention.regions import within_region
 from limner.parts.encoders.clip import clip_tokens
 from limner.parts.encoders.looks import each_of, looked_at, looked_at_by_rows, shown_rows
@@ -49,6 +50,10 @@ class context_tokens:
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
+        if scale < 0:
+            raise InputError(
+                f"tokens behind the text's have a share of its attention, and {scale:g} is none: give a scale from 0"
+            )
         own, make = self.states(base, stored, generator)
         live = Live(own)
 
@@ -68,7 +73,7 @@ class context_tokens:
             call.behind.append((key, value, logits))
             return call
 
-        if scale > 0 and self.strength:
+        if scale and self.strength:
             live.operations = (operation,)
         yield live
 

@@ -138,7 +138,8 @@ class feature_nerf:
 
         def after(_: nn.Module, __: Any, out: Tensor) -> Tensor | None:
             run = live.run
-            if not live.on or run is None:
+            # a pass that was not made for the adapted base has rows of its own
+            if not live.on or run is None or run.latents is None or len(run.latents) != len(out):
                 return None
             rows = self._rows(run, len(out))
             if not bool(rows.any()):
