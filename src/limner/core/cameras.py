@@ -29,6 +29,8 @@ def cameras_beside(source: object) -> Mapping[str, Any]:
         return {}
     try:
         cameras = json.loads(inside(file, file.parent).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not JSON: {str(error)[:100]}") from error
     if not isinstance(cameras, dict):

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from limner.core.base import Base
     from limner.core.concept import Concept
     from limner.core.regions import Where
+    from limner.core.types import AttentionOp
     from limner.engine.conditions import Condition
     from limner.engine.sample import Canvas
     from limner.engine.steps import PaintStep
@@ -191,7 +192,7 @@ def layout_of(
     compose = settings.compose if set(masks) - set(words) or settings.compose == "method" else "attention"
     story = {"regions": descriptions, "compose": compose, "background": settings.background}
     placed = {handle: mask.to(base.device, base.dtype) for handle, mask in masks.items()}
-    operations = () if compose == "method" else (kept_to_regions(),)
+    operations: tuple[AttentionOp, ...] = () if compose == "method" else (kept_to_regions(),)
     return Layout(placed, compose, settings.background, operations=operations, story=story)
 
 
