@@ -38,12 +38,20 @@ def over(recipe: Recipe) -> Recipe:
     return replace(recipe, stages=stages)
 
 
+ZERO = ("controlnet_", ".features.ends.", ".gamma.", ".beta.")
+"""Parts of the names of layers that start at zero, or that read layers that do."""
+
+
 def begun(base: Any, recipe: Recipe, much: float = 0.02) -> dict[str, Tensor]:
-    """The recipe's tensors as pre-training begins, each moved a little: no convolution is zero."""
+    """The recipe's tensors as pre-training begins, each moved a little, and further where it starts at zero."""
     at = torch.Generator().manual_seed(0)
     with attach(base, [Adapter(recipe, "<rex>")]) as adapted:
         tensors = {n: t.detach().clone() for n, t in adapted.tensors.items()}
-    return {n: t + much * torch.randn(t.shape, generator=at) * ("features" not in n[-9:]) for n, t in tensors.items()}
+    for name, tensor in tensors.items():
+        if not name.endswith(".features"):
+            far = 15 * much if any(part in name for part in ZERO) else much
+            tensor += far * torch.randn(tensor.shape, generator=at)
+    return tensors
 
 
 def end(base: Any, recipe: Recipe, tensors: dict[str, Tensor], prompt: str = "a dog", **more: Any) -> Tensor:

@@ -12,6 +12,7 @@ import limner
 from limner.core.adapted import Moment
 from limner.core.recipe import Painting, Recipe
 from limner.core.regions import region_masks
+from limner.core.streams import stream
 from limner.core.subject import Subject
 from limner.engine.attach import Adapter, attach
 from limner.engine.regions import Layout
@@ -19,6 +20,8 @@ from limner.engine.sample import PaintSettings, sample
 from limner.errors import InputError, UnknownName
 from limner.methods import methods
 from limner.parts.attention.forward_layout import gaussian
+from limner.parts.attention.maps import KEPT, keep_maps
+from limner.parts.attention.regions import at_queries
 from limner.parts.guidance.layout import layout_guidance, missed
 from tests.helpers import learn_fast, same, state
 
@@ -33,12 +36,11 @@ def layout(base: Any, compose: str = "method") -> Layout:
 
 
 def losses(base: Any, recipe: Recipe, *operations: Any) -> Tensor:
-    """[seeds]: mean of E over the later steps of sampling with these operations on latents."""
+    """[seeds]: mean of E over the steps of sampling after these operations on latents."""
     seen: list[Tensor] = []
 
     def note(moment: Moment) -> Tensor:
-        if moment.step >= 2:
-            seen.append(missed(moment, moment.latents, range(len(moment.prompts))))
+        seen.append(missed(moment, moment.latents, range(len(moment.prompts))))
         return moment.latents
 
     own = Recipe(recipe.says, recipe.modifiers, painting=Painting(latents=(*operations, note)))
@@ -50,24 +52,42 @@ def losses(base: Any, recipe: Recipe, *operations: Any) -> Tensor:
 def test_attention_in_the_boxes_rises_with_the_loss_scale(base: Any, rex: Subject) -> None:
     recipe = methods()["layout_control"](rex)
     found = [float(losses(base, recipe, layout_guidance(scale=s, until=0.3)).mean()) for s in (0.0, 10.0, 100.0)]
-    assert found[0] > 1.02 * found[1]
-    assert found[1] > 1.02 * found[2]
     (own,) = recipe.painting.latents
-    assert float(losses(base, recipe, own).mean()) < 0.98 * found[0]
+    found.insert(2, float(losses(base, recipe, own).mean()))  # scale 30, in fewer steps
+    assert found[0] > found[1] + 0.003
+    assert found[0] > found[2] + 0.003
+    assert found[1] > found[3] + 0.003
 
 
-def test_the_forward_variant_moves_attention_too(base: Any, rex: Subject) -> None:
-    function = methods()["layout_control"]
-    plain = losses(base, function(rex, variant="backward"))
-    moved = losses(base, function(rex, variant="forward", until=1.0))
-    # E is measured in runs without a step's number, which forward guidance leaves alone: through the latents alone
-    assert float(moved.mean()) < float(plain.mean())
+@pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
+def test_the_forward_variant_moves_a_share_of_attention_inside(base: Any, rex: Subject, strength: float) -> None:
+    """Of the attention of every word with a region, in every layer, this share is moved into the region."""
+    shares = []
+    for much in (0.0, strength):
+        recipe = methods()["layout_control"](rex, variant="forward", forward_strength=much, until=1.0)
+        masks = layout(base).masks
+        with torch.no_grad(), attach(base, [Adapter(recipe, "<rex>", noun="dog")]) as adapted:
+            places = {name: adapted.handle_places(PROMPT, name) for name in masks}
+            about: dict[str, Any] = {"prompts": (adapted.expand_prompt(PROMPT),), "step": 0}
+            time, x = torch.tensor([900]), torch.randn(1, *base.latent_shape, generator=stream(0, "x"))
+            run = adapted.run(time=time, latents=x, regions=masks, handle_places=(places,), **about)
+            run.operations += (keep_maps(),)
+            base.predict(x, time, adapted.text_states([PROMPT]), context=run)
+        for maps in (m for n, m in run.activations.items() if n.startswith(KEPT)):
+            for name, own in places.items():
+                attention, inside = maps[0][:, list(own)], at_queries(masks[name], maps.shape[1])[:, None]
+                shares.append((attention * inside).sum(0) / attention.sum(0))
+    before, after = (torch.cat(part) for part in (shares[: len(shares) // 2], shares[len(shares) // 2 :]))
+    assert torch.allclose(after, before.lerp(torch.ones_like(before), strength), atol=1e-4)
+
+
+def test_the_gaussian_is_inside_of_its_region() -> None:
     inside = torch.zeros(8, 8)
     inside[2:6, 1:4] = 1
     weight = gaussian(inside.flatten()).view(8, 8)
     assert float(weight.sum()) == pytest.approx(1)
     assert not weight[inside == 0].any()
-    assert float(weight[3, 2]) == float(weight.max())
+    assert float(weight[3, 2]) == pytest.approx(float(weight.max()))
 
 
 @pytest.mark.parametrize("variant", ["backward", "forward"])
