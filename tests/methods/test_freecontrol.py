@@ -74,7 +74,7 @@ def source(base: Any, rex: Subject) -> dict[str, Tensor]:
 def test_guidance_lowers_the_energy_of_structure(base: Any, rex: Subject, source: dict[str, Tensor]) -> None:
     before = state(base)
     off, _, plain = measured(base, rex, source, strength=0.0)
-    on, _, guided = measured(base, rex, source, strength=100.0)
+    on, _, guided = measured(base, rex, source, strength=400.0)
     print("structure", off, on, float((plain - guided).norm() / plain.norm()))
     assert on < 0.95 * off
     assert bool(guided.isfinite().all())
@@ -86,8 +86,8 @@ def test_appearance_guidance_changes_colours_and_not_structure(
     base: Any, rex: Subject, source: dict[str, Tensor]
 ) -> None:
     strong = 5.0
-    with_it, near, first = measured(base, rex, source, strength=100.0, appearance=strong)
-    without, far, second = measured(base, rex, source, strength=100.0, appearance=0.0)
+    with_it, near, first = measured(base, rex, source, strength=400.0, appearance=strong)
+    without, far, second = measured(base, rex, source, strength=400.0, appearance=0.0)
     print("appearance", with_it, without, near, far)
     assert near < 0.95 * far
     assert with_it == pytest.approx(without, rel=0.1)

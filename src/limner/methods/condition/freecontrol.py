@@ -23,7 +23,7 @@ from limner.parts.modifiers import reference_latents
 def freecontrol(
     subject: Subject,
     *,
-    strength: float = 100.0,
+    strength: float = 400.0,
     background: float = 10.0,
     appearance: float = 0.05,
     components: int = 16,
