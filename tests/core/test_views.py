@@ -22,7 +22,7 @@ def test_eight_sides_go_once_around() -> None:
 
 @pytest.mark.parametrize("text", ["from the lefft", "above", "left side"])
 def test_another_side_is_named(text: str) -> None:
-    with pytest.raises(UnknownName, match="side to see a subject from"):
+    with pytest.raises(UnknownName, match="side for the viewpoint of a subject"):
         read_view(text)
 
 

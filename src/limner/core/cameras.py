@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.errors import InputError
 
@@ -16,8 +15,8 @@ from .untrusted import inside
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .subject import Reference
-
+Camera: TypeAlias = "tuple[float, float, float]"
+"""Azimuth and elevation in degrees, and distance."""
 CAMERAS = "cameras.json"
 """File in a folder of pictures: name of each picture -> azimuth and elevation in degrees, and distance."""
 
@@ -38,21 +37,21 @@ def cameras_beside(source: object) -> Mapping[str, Any]:
     return cameras
 
 
-def viewed(read: Sequence[Reference], views: Mapping[str, Any] | Sequence[Any]) -> list[Reference]:
-    """The pictures with their cameras: by name, or in their order. Raises `InputError` for another number of views, a
-    name without a picture and a view that is not three numbers."""
+def views_by_picture(pictures: Sequence[str], views: Mapping[str, Any] | Sequence[Any]) -> list[Camera | None]:
+    """The camera of each picture, from those given by name or in the pictures' order. Raises `InputError` for another
+    number of views, a name without a picture and a view that is not three numbers."""
     if not isinstance(views, Mapping):
-        if views and len(views) != len(read):
-            raise InputError(f"there are {len(views)} views for {len(read)} pictures: give one for each")
-        given = [_checked(reference.name, view) for reference, view in zip(read, views, strict=False)]
-        return [replace(r, view=view) for r, view in zip(read, given, strict=True)] if given else list(read)
-    strange = sorted(set(views) - {reference.name for reference in read})
+        if views and len(views) != len(pictures):
+            raise InputError(f"there are {len(views)} views for {len(pictures)} pictures: give one for each")
+        given = [_checked(name, view) for name, view in zip(pictures, views, strict=False)]
+        return list(given) or [None] * len(pictures)
+    strange = sorted(set(views) - set(pictures))
     if strange:
         raise InputError(f"a view is given for {strange[0][:100]!r}, and there is no such picture")
-    return [replace(r, view=_checked(r.name, views[r.name])) if r.name in views else r for r in read]
+    return [_checked(name, views[name]) if name in views else None for name in pictures]
 
 
-def _checked(name: str, view: object) -> tuple[float, float, float]:
+def _checked(name: str, view: object) -> Camera:
     numbers = list(view) if isinstance(view, (list, tuple)) else []
     good = [float(n) for n in numbers if isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n)]
     if len(numbers) != 3 or len(good) != 3 or abs(good[1]) > 90 or good[2] <= 0:
@@ -63,17 +62,17 @@ def _checked(name: str, view: object) -> tuple[float, float, float]:
     return good[0], good[1], good[2]
 
 
-def viewpoints_of(pictures: Sequence[Reference], handle: str) -> Tensor:
-    """[n, 3]: the camera of every picture, azimuth and elevation in radians, and distance (`core.views`). Raises
-    `InputError` for a picture whose camera is unknown."""
+def viewpoints_of(cameras: Sequence[tuple[str, Camera | None]], handle: str) -> Tensor:
+    """[n, 3]: azimuth and elevation in radians, and distance (`core.views`), from the name and the camera of every
+    picture. Raises `InputError` for a picture whose camera is unknown."""
     import torch
 
-    unknown = next((picture.name for picture in pictures if picture.view is None), None)
+    unknown = next((name for name, camera in cameras if camera is None), None)
     if unknown is not None:
         raise InputError(
             f"this method learns {handle} from pictures with known cameras, and that of {unknown} is unknown: put a file "
             f"{CAMERAS} beside the pictures, {{{unknown!r}: [azimuth, elevation, distance], ...}} with angles in degrees, "
             "or give Subject.of(views=...)"
         )
-    views = [picture.view for picture in pictures if picture.view is not None]
+    views = [camera for _, camera in cameras if camera is not None]
     return torch.tensor([[math.radians(around), math.radians(above), away] for around, above, away in views])

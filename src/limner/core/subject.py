@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from limner.errors import InputError, PictureError
 
 from . import heic
-from .cameras import CAMERAS, cameras_beside, viewed, viewpoints_of
+from .cameras import CAMERAS, cameras_beside, viewpoints_of, views_by_picture
 from .consent import Consent
 from .decoding import converted, converted_mask, decoded, decoded_mask
 from .untrusted import inside
@@ -128,7 +128,9 @@ class Subject:
             raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
         if len(read) == 1:
             notes.append("only one picture: the subject's other sides are unknown; three to five are better")
-        read = viewed(_masked(_captioned(read, captions, f"<{name}>"), masks), views or cameras_beside(source))
+        cameras = views_by_picture([reference.name for reference in read], views or cameras_beside(source))
+        read = [replace(r, view=view) if view else r for r, view in zip(read, cameras, strict=True)]
+        read = _masked(_captioned(read, captions, f"<{name}>"), masks)
         notes += picture_notes(read)
         more = [_read_all(pictures)[0] for pictures in (without, pool)]
         subject = cls(
@@ -229,7 +231,7 @@ class Subject:
     def viewpoints(self) -> Tensor:
         """[n, 3]: the camera of every picture, azimuth and elevation in radians, and distance (`core.views`). Raises
         `InputError` for a picture whose camera is unknown."""
-        return viewpoints_of(self.pictures, self.handle)
+        return viewpoints_of([(picture.name, picture.view) for picture in self.pictures], self.handle)
 
     def card(self) -> dict[str, Any]:
         """The subject without its pixels, for a concept's header."""

@@ -48,7 +48,7 @@ def checked_views(views: Mapping[str, View]) -> dict[str, tuple[float, float, fl
         handle = f"<{check_name(name)}>"
         if handle in checked:
             raise InputError(f"{handle} has two viewpoints; give it one")
-        view = side_of(view) if isinstance(view, str) else view
+        view = side_of(view, of=handle) if isinstance(view, str) else view
         numbers = [view] if isinstance(view, (int, float)) else list(view) if isinstance(view, (list, tuple)) else []
         if not 1 <= len(numbers) <= 3 or not all(_is_number(number) for number in numbers):
             raise InputError(
@@ -65,12 +65,13 @@ def checked_views(views: Mapping[str, View]) -> dict[str, tuple[float, float, fl
     return checked
 
 
-def side_of(text: str) -> float:
-    """Degrees of azimuth of a side in words: "left", "from the back left". Raises `UnknownName` for anything else."""
+def side_of(text: str, *, of: str = "a subject") -> float:
+    """Degrees of azimuth of a side in words: "left", "from the back left". Raises `UnknownName`, which names the
+    subject, for anything else."""
     words = " ".join(text.lower().replace("-", " ").replace("_", " ").split())
     side = words.removeprefix("seen ").removeprefix("from ").removeprefix("the ")
     if side not in SIDES:
-        raise UnknownName("side to see a subject from, named", text[:100], SIDES)
+        raise UnknownName(f"side for the viewpoint of {of}, named", text[:100], SIDES)
     return SIDES[side]
 
 

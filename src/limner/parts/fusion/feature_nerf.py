@@ -89,7 +89,8 @@ class feature_nerf:
 
     def block_names(self, base: Base) -> list[str]:
         """The names of the blocks behind which it acts."""
-        late = [name for name in base.transformer_blocks() if ".down_blocks." not in name]
+        sites = [f"denoiser.{site.name}" for site in base.sites if site.block != "down"]
+        late = [name for name in base.transformer_blocks() if any(site.startswith(f"{name}.") for site in sites)]
         count = min(self.blocks, len(late))
         return [late[(2 * k + 1) * len(late) // (2 * count)] for k in range(count)]
 
