@@ -111,7 +111,8 @@ def test_plain_words_have_boxes_in_every_way_to_compose(base: Any, rex: Subject)
     plain = limner.paint(base, PROMPT, **about, settings=PaintSettings(steps=3))[0]
     for compose in ("method", "attention", "blend"):
         how = PaintSettings(steps=3, compose=compose)
-        for boxes in ({"ball": (0.5, 0, 1, 1)}, {"rex": "left", "ball": (0.5, 0, 1, 1)}):
+        ways: list[dict[str, Any]] = [{"ball": (0.5, 0, 1, 1)}, {"rex": "left", "ball": (0.5, 0, 1, 1)}]
+        for boxes in ways:
             (found,) = limner.paint(base, PROMPT, **about, settings=how, regions=boxes)
             assert found.image.tobytes() != plain.image.tobytes()
 

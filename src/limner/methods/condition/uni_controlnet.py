@@ -4,6 +4,8 @@ Two adapters for all conditions, trained once and apart from each other: a local
 stacked, and modulates a copy of the encoder; a global one turns a picture's embedding into four tokens behind the text.
 """
 
+from typing import Any
+
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
 from limner.core.subject import Subject
@@ -62,7 +64,7 @@ def uni_controlnet(
     # rows without references are those of the local adapter, half of them without a text
     maps = pairs(batch=batch, conditions=STRUCTURE, drop_image=0.5, drop_text=0.0, drop_both=0.5, name="maps")
     seen = pairs(batch=batch, target="same", drop_image=0.0, drop_text=0.5, drop_both=0.0)
-    about = {"steps": steps, "lr": lr, "weight_decay": 0.01, "warmup": 20}
+    about: dict[str, Any] = {"steps": steps, "lr": lr, "weight_decay": 0.01, "warmup": 20}
     return Recipe(
         says=subject.noun,
         modifiers=(local, whole),
