@@ -85,8 +85,7 @@ def test_guidance_lowers_the_energy_of_structure(base: Any, rex: Subject, source
 def test_appearance_guidance_changes_colours_and_not_structure(
     base: Any, rex: Subject, source: dict[str, Tensor]
 ) -> None:
-    strong = 5.0
-    with_it, near, first = measured(base, rex, source, strength=400.0, appearance=strong)
+    with_it, near, first = measured(base, rex, source, strength=400.0, appearance=50.0)
     without, far, second = measured(base, rex, source, strength=400.0, appearance=0.0)
     print("appearance", with_it, without, near, far)
     assert near < 0.95 * far

@@ -16,8 +16,8 @@ from limner.parts.modifiers import reference_latents
     title="FreeControl",
     arxiv="2312.07536",
     scope=("condition", "object"),
-    full_size={"strength": 800.0, "components": 64, "num_class_pictures": 20, "warmup": 0.05},
-    same=("background", "appearance", "colours", "until"),
+    full_size={"strength": 800.0, "components": 64, "num_class_pictures": 20, "warmup": 0.05, "appearance": 0.05},
+    same=("background", "colours", "until"),
     source="config/base.yaml of the authors' code, whose 200 steps are guided up to step 80",
 )
 def freecontrol(
@@ -25,7 +25,7 @@ def freecontrol(
     *,
     strength: float = 400.0,
     background: float = 10.0,
-    appearance: float = 0.05,
+    appearance: float = 20.0,
     components: int = 16,
     colours: int = 2,
     num_class_pictures: int = 8,
