@@ -23,7 +23,7 @@ from limner.parts.modifiers.stacked_control import kept_maps
 from limner.parts.sources import STRUCTURE, any_map, pairs
 from limner.pocket.corpus import toys
 from limner.pocket.subjects import toy
-from tests.helpers import same, state
+from tests.helpers import adapter, same, state
 
 HOW = PaintSettings(steps=3)
 FEW = toys(individuals=16)
@@ -203,10 +203,9 @@ def test_it_learns_from_context_and_query(base: Any, rex: Subject) -> None:
 
 def test_an_image_adapter_and_a_control_branch_act_together(base: Any, rex: Subject, shown: dict[str, Tensor]) -> None:
     """IP-Adapter and a ControlNet in one picture: unlike each alone, and unlike the base."""
-    adapter = methods()["ip_adapter"](rex)
     branch = Recipe("a dog", (control_branch("edges", channels=1),))
-    strong = begun(base, branch, 0.05)
-    both = [Adapter(adapter, "<rex>"), Adapter(branch, "<control>", strong, everywhere=True)]
+    strong = begun(base, branch, 0.005)  # a stronger one would drown the picture
+    both = [adapter(base, "ip_adapter", rex), Adapter(branch, "<control>", strong, everywhere=True)]
     ends = []
     for worn in (both, both[:1], both[1:], []):
         with torch.no_grad(), attach(base, worn) as adapted:
