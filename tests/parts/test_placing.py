@@ -91,7 +91,7 @@ def test_a_corpus_without_viewpoints_is_refused(base: Any) -> None:
 
 @pytest.mark.parametrize(
     "views",
-    [{"rex": "left"}, {"rex": (1, 2, 3, 4)}, {"rex": 400}, {"rex": (0, 0, 0)}, {"rex": math.nan}, {"rex": True}],
+    [{"rex": "upside down"}, {"rex": (1, 2, 3, 4)}, {"rex": 400}, {"rex": (0, 0, 0)}, {"rex": math.nan}, {"rex": True}],
 )
 def test_a_viewpoint_that_is_none_is_refused(views: Any) -> None:
     with pytest.raises(InputError, match="viewpoint of <rex>"):
@@ -228,7 +228,7 @@ def test_a_viewpoint_is_written_as_numbers() -> None:
         "<bo>": [45.0, 10.0, 1.2],
     }
     with pytest.raises(InputError, match="degrees around the subject such as 90"):
-        read_view("left")
+        read_view("90 degrees")
 
 
 def test_the_command_line_asks_for_a_viewpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,7 +116,7 @@ class Adapted(Protocol):
     def everywhere(self) -> tuple[int, ...]: ...
     def expand_prompt(self, prompt: str) -> str: ...
 
-    # positions of a handle in the text-encoder hidden states of a prompt as the user wrote it
+    # positions of a handle, or of a plain word, in the text-encoder hidden states of a prompt as the user wrote it
     def handle_places(self, prompt: str, handle: str) -> tuple[int, ...]: ...
     def text_states(self, prompts: Sequence[str]) -> Tensor: ...
     def text_learns(self, learns: bool) -> None: ...
@@ -235,7 +235,9 @@ class Moment(NamedTuple):
     guidance: float = 1.0  # the user's scale
     conditions: Mapping[str, Tensor] = {}  # name -> [B, 1 or 3, H, W] in [0, 1]
     frames: int = 1  # number of consecutive rows that form one clip
-    regions: Mapping[str, Tensor] = {}  # handle -> [1, 1, h, w] in [0, 1], as in `Pass`
+    regions: Mapping[str, Tensor] = {}  # handle or word -> [1, 1, h, w] in [0, 1], as in `Pass`
+    # B: handle or word with a region -> its positions in the hidden states
+    handle_places: tuple[Mapping[str, tuple[int, ...]], ...] = ()
 
 
 class FirstPicture(NamedTuple):

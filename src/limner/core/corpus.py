@@ -15,7 +15,8 @@ class Corpus(Protocol):
     Some corpora have further attributes: `looks(picture)` describes the appearance of a subject, `text(number)` returns
     a text in the corpus's language, `landmarks(pictures)` returns [n, K, 2] as shares of width and height (NaN where
     unknown), `landmark_names` names them (without it, `faces.FIVE`), and `mirror` lists the landmark that each becomes
-    in a mirrored picture. `views(pictures)` returns the camera's viewpoints [n, 3] (`core.views`).
+    in a mirrored picture. `views(pictures)` returns the camera's viewpoints [n, 3] (`core.views`), and
+    `depths(pictures, size)` returns inverse depth, uint8 [n, 1, size, size], largest at each picture's nearest point.
     """
 
     @property

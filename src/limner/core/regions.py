@@ -8,7 +8,8 @@ share of its area inside.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -41,14 +42,27 @@ SMALLEST = 1.0
 """Area of the smallest region, in positions of the latents."""
 
 
-def region_masks(regions: Mapping[str, Where], *, handles: Sequence[str], size: tuple[int, int]) -> dict[str, Tensor]:
-    """Handle -> [1, 1, h, w] in [0, 1] at the latents' `size` (h, w): the share of each position that belongs to the
-    handle.
+def whole_word(word: str) -> str:
+    """A pattern of this word or phrase where no letter or digit stands at either end."""
+    return rf"(?<!\w){re.escape(word)}(?!\w)"
+
+
+def names_word(prompt: str, word: str) -> bool:
+    """Whether a prompt has this plain word or phrase; upper case counts as lower case."""
+    return bool(re.search(whole_word(word), prompt, re.IGNORECASE))
+
+
+def region_masks(
+    regions: Mapping[str, Where], *, handles: Sequence[str], size: tuple[int, int], words: Collection[str] = ()
+) -> dict[str, Tensor]:
+    """Handle or word -> [1, 1, h, w] in [0, 1] at the latents' `size` (h, w): the share of each position that belongs
+    to it.
 
     Args:
-        regions: handle, with or without its angle brackets -> region of its subject.
+        regions: handle, with or without its angle brackets, or plain word of the prompt -> region of its subject.
         handles: the handles of the attached concepts, "<rex>".
         size: rows and columns of the latents.
+        words: those of the names in `regions` that are plain words.
 
     At each position, the shares of all regions sum to at most 1. Raises `InputError` for a handle of no attached
     concept, a region that is empty or extends beyond the picture, and two regions that overlap by more than
@@ -58,10 +72,10 @@ def region_masks(regions: Mapping[str, Where], *, handles: Sequence[str], size: 
 
     masks: dict[str, Tensor] = {}
     for name, where in regions.items():
-        handle = f"<{check_name(name)}>"
-        if not handles:
+        handle = name if name in words else f"<{check_name(name)}>"
+        if not handles and handle not in words:
             raise InputError(f"{handle} has a region and no concept is attached; give one with --with FILE")
-        if handle not in handles:
+        if handle not in (*handles, *words):
             raise UnknownName("concept to give a region to, named", handle, handles)
         if handle in masks:
             raise InputError(f"{handle} has two regions; give it one")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from limner.errors import InputError, PictureError
 
 from . import heic
+from .cameras import CAMERAS, cameras_beside, viewpoints_of, views_by_picture
 from .consent import Consent
 from .decoding import converted, converted_mask, decoded, decoded_mask
 from .untrusted import inside
@@ -44,6 +45,8 @@ class Reference:
     image: Image.Image | None = field(default=None, repr=False, compare=False)
     caption: str = ""
     mask: Image.Image | None = field(default=None, repr=False, compare=False)  # "L", white where the subject is
+    # the camera: azimuth and elevation in degrees, and distance (`core.views`); None: unknown
+    view: tuple[float, float, float] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Subject:
         which: int | None = None,
         consent: Consent | str | None = None,
         beside: Sequence[Subject] = (),
+        views: Mapping[str, Any] | Sequence[Sequence[float]] = (),
     ) -> Subject:
         """Read a subject from a folder, a file, or a list of files, PIL pictures, [3, H, W] tensors in [0, 1] or
         references.
@@ -111,6 +115,10 @@ class Subject:
             beside: further subjects to learn into the same concept, with handles of their own (a component, a second
                 toy). Those without pictures (`Subject.shown_with`) are in the pictures of this one. Only methods for
                 several subjects use them.
+            views: the camera of each picture, by file name or in the order of the pictures: azimuth around the subject
+                (0 in front of it, positive towards its left) and elevation in degrees, and distance in any unit.
+                Without them, they are taken from a file cameras.json in the folder, {"0.jpg": [45, 10, 2.5], ...}. Only
+                some methods use them.
 
         Raises `InputError` for a noun or handle that cannot be used, and `PictureError` when pictures cannot be read.
         """
@@ -125,6 +133,8 @@ class Subject:
             raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
         if len(read) == 1:
             notes.append("only one picture: the subject's other sides are unknown; three to five are better")
+        cameras = views_by_picture([reference.name for reference in read], views or cameras_beside(source))
+        read = [replace(r, view=view) if view else r for r, view in zip(read, cameras, strict=True)]
         read = _masked(_captioned(read, captions, f"<{name}>"), masks)
         notes += picture_notes(read)
         lists = {"without": without, "pool": pool, "auxiliary": auxiliary}
@@ -221,6 +231,11 @@ class Subject:
             )
         square = [ImageOps.fit(mask, (size, size), Image.Resampling.BILINEAR) for mask in shown]
         return torch.stack([torch.from_numpy(np.array(mask))[None].float() / 255 for mask in square])
+
+    def viewpoints(self) -> Tensor:
+        """[n, 3]: the camera of every picture, azimuth and elevation in radians, and distance (`core.views`). Raises
+        `InputError` for a picture whose camera is unknown."""
+        return viewpoints_of([(picture.name, picture.view) for picture in self.pictures], self.handle)
 
     def card(self) -> dict[str, Any]:
         """The subject without its pixels, for a concept's header."""
@@ -339,7 +354,7 @@ def _in_folder(folder: Path) -> tuple[list[object], list[str]]:
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     files = [p for p in files if not is_mask(p)]
     good = [inside(p, folder) for p in files if p.suffix.lower() in SUFFIXES]
-    other = [p.name for p in files if p not in good]
+    other = [p.name for p in files if p not in good and p.name != CAMERAS]
     if not good:
         raise no_pictures(folder)
     return list(good), [f"skipped, not a picture: {name}" for name in other] + [

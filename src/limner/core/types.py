@@ -306,11 +306,12 @@ class Pass:
     frames: int = 1  # number of consecutive rows that form one clip; a reference stream comes before all clips
     sampling: Sampling = field(default_factory=Sampling)  # shared by all runs of one sampling
     guidance: float | None = None  # guidance scale, for a base whose denoiser reads it
-    # handle -> [1, 1, h, w] in [0, 1]: share of each position of the latents that belongs to its subject
+    # handle, or plain word of the prompt -> [1, 1, h, w] in [0, 1]: share of each position of the latents that belongs
+    # to its subject
     regions: Mapping[str, Tensor] = field(default_factory=dict)
     # handle -> [3]: move of the camera around its subject, away from the first of its pictures (`core.views`)
     views: Mapping[str, Tensor] = field(default_factory=dict)
-    # [rows]: handle -> its positions in the text-encoder hidden states
+    # [rows]: handle or word -> its positions in the text-encoder hidden states
     handle_places: tuple[Mapping[str, tuple[int, ...]], ...] = ()
     text_places: int = 0  # number of text tokens in the sequence, where text and picture share one
     # whether attention is one fused kernel; False computes it in three steps: faster in training on a CPU, and equal up

@@ -9,19 +9,26 @@ distances.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from limner.errors import InputError
+from limner.errors import InputError, UnknownName
 
 from .subject import check_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-View: TypeAlias = "float | Sequence[float]"
+View: TypeAlias = "float | Sequence[float] | str"
 """A move of the camera as a user writes it: degrees of azimuth; or also degrees of elevation and a factor of the
-distance."""
+distance; or a side of SIDES, where the subject's first picture counts as its front."""
+
+SIDES: dict[str, float] = {
+    "front": 0, "front left": 45, "left": 90, "back left": 135, "back": 180, "back right": -135, "right": -90,
+    "front right": -45,
+}  # fmt: skip
+"""The eight sides from which a subject is seen -> degrees of azimuth. Left and right are the subject's own."""
 
 
 def move_between(start: Tensor, end: Tensor) -> Tensor:
@@ -41,11 +48,12 @@ def checked_views(views: Mapping[str, View]) -> dict[str, tuple[float, float, fl
         handle = f"<{check_name(name)}>"
         if handle in checked:
             raise InputError(f"{handle} has two viewpoints; give it one")
+        view = side_of(view, of=handle) if isinstance(view, str) else view
         numbers = [view] if isinstance(view, (int, float)) else list(view) if isinstance(view, (list, tuple)) else []
         if not 1 <= len(numbers) <= 3 or not all(_is_number(number) for number in numbers):
             raise InputError(
                 f"the viewpoint of {handle} is a number of degrees around the subject such as 45, or also degrees of "
-                f"elevation and a factor of the distance such as (45, 10, 1.2), not {str(view)[:100]!r}"
+                f"elevation and a factor of the distance such as (45, 10, 1.2), or a side such as 'left', not {str(view)[:100]!r}"
             )
         azimuth, elevation, distance = (numbers + [0.0, 0.0, 1.0][len(numbers) :])[:3]
         if abs(azimuth) > 360 or abs(elevation) > 90 or not 0.1 <= distance <= 10:
@@ -57,15 +65,27 @@ def checked_views(views: Mapping[str, View]) -> dict[str, tuple[float, float, fl
     return checked
 
 
+def side_of(text: str, *, of: str = "a subject") -> float:
+    """Degrees of azimuth of a side in words: "left", "from the back left". Raises `UnknownName`, which names the
+    subject, for anything else."""
+    words = " ".join(text.lower().replace("-", " ").replace("_", " ").split())
+    side = words.removeprefix("seen ").removeprefix("from ").removeprefix("the ")
+    if side not in SIDES:
+        raise UnknownName(f"side for the viewpoint of {of}, named", text[:100], SIDES)
+    return SIDES[side]
+
+
 def read_view(text: str) -> View:
-    """A viewpoint from its written form, numbers with commas between them: "90", "45,10,1.2". Raises `InputError` for
-    anything else."""
+    """A viewpoint from its written form: numbers with commas between them, "90", "45,10,1.2", or a side, "from the
+    left". Raises `InputError` for anything else."""
+    if re.fullmatch(r"[A-Za-z][A-Za-z _-]*", text.strip()):
+        return side_of(text)
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(
-            f"a viewpoint is degrees around the subject such as 90, or azimuth, elevation and a factor of the distance "
-            f"such as 45,10,1.2, not {text[:100]!r}"
+            f"a viewpoint is degrees around the subject such as 90, azimuth, elevation and a factor of the distance "
+            f"such as 45,10,1.2, or a side such as 'from the left', not {text[:100]!r}"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import torch
 from limner.core.adapted import Adapted, Candidates, LatentOperation, Lives, names
 from limner.core.lru import LRU, TEXT_BYTES
 from limner.core.recipe import Answer, FirstPass, Recipe
+from limner.core.regions import names_word, whole_word
 from limner.core.streams import stream
 from limner.core.types import AttentionOp, Denoiser, Guidance, Live, Pass, ReferenceStream
 from limner.errors import FileError, InputError, PromptError
@@ -228,14 +230,18 @@ class AdaptedBase:
                 yield answer.handle, says if isinstance(says, str) else says(self.base)
 
     def handle_places(self, prompt: str, handle: str) -> tuple[int, ...]:
-        """The positions, in the text-encoder hidden states, of the words that replace a handle in a prompt. The prompt
-        is given as the user wrote it. Empty where it does not name the handle."""
+        """The positions, in the text-encoder hidden states, of the words that replace a handle in a prompt, or of a
+        plain word. The prompt is given as the user wrote it. Empty where it does not name the handle or word."""
         readings = dict(self._readings())
-        if handle not in prompt or handle not in readings:
+        plain = not handle.startswith("<")
+        if not names_word(prompt, handle) if plain else handle not in prompt or handle not in readings:
             return ()
-        count = self.base.num_tokens(readings[handle], words=self.words)
+        count = self.base.num_tokens(handle if plain else readings[handle], words=self.words)
         words = {**self.words, MARK: torch.zeros(count, 1)}
-        marked = self.expand_prompt(prompt.replace(handle, MARK))
+        renamed = (
+            re.sub(whole_word(handle), MARK, prompt, flags=re.IGNORECASE) if plain else prompt.replace(handle, MARK)
+        )
+        marked = self.expand_prompt(renamed)
         starts = self.base.word_places(marked, MARK, words=words)
         return tuple(start + k for start in starts for k in range(count))
 

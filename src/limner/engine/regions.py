@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from limner.core.adapted import Adapted
     from limner.core.types import AttentionOp, Denoiser
 
-COMPOSE = ("blend", "attention", "latents")
-"""How regions act: predictions are blended, only the words' attention is restricted, or latents are composited."""
+COMPOSE = ("blend", "attention", "latents", "method")
+"""How regions act: predictions are blended, only the words' attention is restricted, latents are composited, or the
+concepts' own methods alone read them."""
 BACKGROUNDS = ("base", "all")
 """The predictor of positions outside of all regions: the unchanged base, or the base with every concept attached."""
 

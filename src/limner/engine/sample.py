@@ -53,11 +53,13 @@ class PaintSettings:
 
     Where subjects have regions, `compose` is how these act: "blend" predicts each region with only its concept attached
     and blends the predictions, "attention" attaches all concepts at once and restricts their words to their regions,
-    "latents" samples each subject on latents of its own for half of the steps and composites these. `background` is the
-    predictor of the rest of the picture: "base", or "all" concepts at once.
+    "latents" samples each subject on latents of its own for half of the steps and composites these, and "method" leaves
+    regions to the concepts' own methods, such as layout guidance or grounding. `background` is the predictor of the
+    rest of the picture: "base", or "all" concepts at once.
 
     `views` turn the camera around subjects: handle -> degrees of azimuth away from the subject's first picture,
-    positive towards its left, or (azimuth, elevation, factor of the distance). Only some methods read it.
+    positive towards its left, or (azimuth, elevation, factor of the distance), or a side such as "back left". Only some
+    methods read it.
     """
 
     steps: int = 25
@@ -261,7 +263,8 @@ def sample(
             against = denoise.states["negative"][own]
             now = latents[own] / spread(step)
             shown = {name: condition[own] for name, condition in conditions.items()}
-            about = where, against, settings.guidance, shown, frames, layout.masks if layout else {}
+            places = tuple(denoise.places["text"][own])
+            about = where, against, settings.guidance, shown, frames, layout.masks if layout else {}, places
             moment = Moment(adapted, now, time, step, total, own_prompts, states, *about)
             latents = torch.cat([latents[: own.start], operation(moment) * spread(step)])
         model_input = (

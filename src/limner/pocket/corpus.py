@@ -84,6 +84,13 @@ class toys:
         drawing = draw([_graph(k) for k in pictures], size=size)
         return drawing.pixels, (drawing.masks[:, None] * 255).byte()
 
+    def depths(self, pictures: Sequence[int], size: int) -> Tensor:
+        """Inverse depth, uint8 [n, 1, size, size], 255 at each picture's nearest point and 0 at the sky."""
+        from limner.pocket.world import draw
+
+        inverse = 1 / draw([_graph(k) for k in pictures], size=size).depth[:, None]
+        return (inverse / inverse.amax((2, 3), keepdim=True) * 255).round().byte()
+
 
 @functools.lru_cache(maxsize=8192)
 def _graph(picture: int) -> Any:

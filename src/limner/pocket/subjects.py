@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,13 +16,15 @@ DEVELOPMENT = ("dog", 1_000_007)
 
 
 def toy(kind: str, seed: int, *, name: str = "rex", count: int = NUM_REFERENCES, at: int = 0) -> Subject:
-    """A toy as a subject, with rendered pictures for photographs. `at` seeds the scenes of its pictures."""
+    """A toy as a subject: rendered pictures in place of photographs, with their cameras. `at` seeds their scenes."""
     from limner.core.subject import Subject
-    from limner.pocket.world import CORE, draw, individual, references
+    from limner.pocket.world import CORE, draw, individual, references, viewpoint
 
     who = individual(kind, seed, patterns=CORE.patterns)
-    pixels = draw(references(who, count, seed=at)).pixels
-    return Subject.of(pixels, noun=kind, handle=name)
+    graphs = references(who, count, seed=at)
+    cameras = [viewpoint(graph) for graph in graphs]
+    views = [(math.degrees(around), math.degrees(above), away) for around, above, away in cameras]
+    return Subject.of(draw(graphs).pixels, noun=kind, handle=name, views=views)
 
 
 def prompts() -> tuple[Prompt, ...]:

@@ -17,7 +17,7 @@ from limner.core.adapted import Adapted
 from limner.core.picture import Clip, Picture, Pictures
 from limner.core.pixels import to_images
 from limner.core.recipe import Recipe
-from limner.core.regions import region_masks
+from limner.core.regions import names_word, region_masks
 from limner.core.streams import stream
 from limner.core.wording import shortened
 from limner.engine.attach import Adapter, attach
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from limner.core.base import Base
     from limner.core.concept import Concept
     from limner.core.regions import Where
+    from limner.core.types import AttentionOp
     from limner.engine.conditions import Condition
     from limner.engine.sample import Canvas
     from limner.engine.steps import PaintStep
@@ -75,12 +76,12 @@ def painting(
     change. With a `canvas`, every picture is painted into it. `any_base` allows concepts that another base of the
     family learned. A concept may be given as its file, which is read through the cache `hot`.
 
-    `regions` place subjects in the picture: handle -> "left" and other words, a box as shares of the picture (left,
-    top, right, bottom), or a mask (see `limner.core.regions`); `PaintSettings.compose` names how they act. `conditions`
-    are pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one for all
-    prompts, one for each, or one for each frame of a clip. `controls` are the folders of ControlNets and T2I-Adapters
-    by the condition they read, {"depth": folder}. With `frames` above 1, clips are painted (`Clip`), by a base or
-    concept with motion modules or by those in the folder `motion`.
+    `regions` place subjects in the picture: handle, or a plain word of all prompts -> "left" and other words, a box as
+    shares of the picture (left, top, right, bottom), or a mask (see `limner.core.regions`); `PaintSettings.compose`
+    names how they act. `conditions` are pictures that the base, a concept or one of the `controls` reads, such as
+    {"depth": picture}: one for all prompts, one for each, or one for each frame of a clip. `controls` are the folders
+    of ControlNets and T2I-Adapters by the condition they read, {"depth": folder}. With `frames` above 1, clips are
+    painted (`Clip`), by a base or concept with motion modules or by those in the folder `motion`.
 
     Raises `PromptError` for a prompt that is empty, too long, or names a handle that no attached concept answers to,
     `InputError` for a scale outside of SCALES and for invalid regions, and `PaintingError` where latents are not finite
@@ -173,9 +174,13 @@ def layout_of(
 ) -> Layout:
     """The region of each subject, at the size of the base's latents. Raises `InputError` for invalid regions, and
     `PromptError` for a prompt that does not name a handle with a region."""
-    masks = region_masks(regions, handles=_handles(adapters), size=base.latent_shape[1:])
+    handles = _handles(adapters)
+    # a name that no concept answers to is a plain word, where every prompt has it
+    strange = [name for name in regions if f"<{name.strip('<>').lower()}>" not in handles and "<" not in name]
+    words = [name for name in strange if all(names_word(prompt, name) for prompt in prompts)]
+    masks = region_masks(regions, handles=handles, size=base.latent_shape[1:], words=words)
     for prompt in prompts:
-        unnamed = [handle for handle in masks if handle not in prompt]
+        unnamed = [handle for handle in masks if handle not in words and handle not in prompt]
         if unnamed:
             raise PromptError(
                 f"{unnamed[0]} has a region, and the prompt {shortened(prompt)!r} does not name it; write "
@@ -183,9 +188,12 @@ def layout_of(
                 "leave its region out"
             )
     descriptions = {name: where if isinstance(where, str) else _box_or_mask(where) for name, where in regions.items()}
-    story = {"regions": descriptions, "compose": settings.compose, "background": settings.background}
+    # no concept is there to predict the region of a plain word
+    compose = settings.compose if set(masks) - set(words) or settings.compose == "method" else "attention"
+    story = {"regions": descriptions, "compose": compose, "background": settings.background}
     placed = {handle: mask.to(base.device, base.dtype) for handle, mask in masks.items()}
-    return Layout(placed, settings.compose, settings.background, operations=(kept_to_regions(),), story=story)
+    operations: tuple[AttentionOp, ...] = () if compose == "method" else (kept_to_regions(),)
+    return Layout(placed, compose, settings.background, operations=operations, story=story)
 
 
 def _box_or_mask(where: Any) -> Any:

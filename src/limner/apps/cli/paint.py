@@ -16,7 +16,7 @@ from .rendering import render
 if TYPE_CHECKING:
     from .parser import Parser
 
-COMPOSE, BACKGROUNDS = ("blend", "attention", "latents"), ("base", "all")
+COMPOSE, BACKGROUNDS = ("blend", "attention", "latents", "method"), ("base", "all")
 """The names of `limner.engine.regions`, repeated here because importing that module loads torch."""
 
 
@@ -116,7 +116,7 @@ def _add_regions(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=WHERE",
-        help="region of one subject: left, right, top, bottom, middle, a box as shares of the picture (left, top, "
+        help="region of one subject, or of a plain word of the prompt: left, right, top, bottom, middle, a box as shares of the picture (left, top, "
         "right, "
         "bottom: 0,0,0.5,1), or a mask's file; may be given several times",
     )
@@ -125,15 +125,15 @@ def _add_regions(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=DEGREES",
-        help="turn the camera around a subject, away from its first picture: degrees of azimuth, or azimuth, elevation "
-        "and a factor of the distance (45,10,1.2); for methods that read a viewpoint; may be given several times",
+        help="turn the camera around a subject, away from its first picture: degrees of azimuth; azimuth, elevation "
+        "and a factor of the distance (45,10,1.2); or a side, 'from the left', with front, left, back and right; for methods that read a viewpoint; may be given several times",
     )
     group.add_argument(
         "--compose",
         choices=COMPOSE,
         default="blend",
-        help="how regions act: blend the concepts' predictions, limit each subject's attention to its region, or "
-        "composite latents (default: blend)",
+        help="how regions act: blend the concepts' predictions, limit each subject's attention to its region, "
+        "composite latents, or leave regions to the concepts' own methods (default: blend)",
     )
     group.add_argument(
         "--background",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from limner.core.cameras import cameras_beside
 from limner.core.subject import Reference, Subject, check_name, picture_notes, small_notes
 from limner.core.wording import counted, first_of, listed
 from limner.errors import InputError
@@ -119,7 +120,7 @@ class Found:
             replace(reference, caption=handled(item.caption, tokens, noun, handle) if item.caption else "")
             for item, reference in zip(self.items, self.references, strict=True)
         ]
-        return Subject.of(pictures, noun=noun, handle=handle, **more)
+        return Subject.of(pictures, noun=noun, handle=handle, **{"views": cameras_beside(self.folder), **more})
 
 
 def alike_lines(pairs: Sequence[tuple[str, str]]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from limner.core.cameras import CAMERAS
 from limner.core.subject import is_mask, mask_beside, pictures_below
 from limner.errors import FileError
 
@@ -26,7 +27,7 @@ def flat(path: Path, endings: Sequence[str] = CAPTIONS) -> Found:
     items = [Item(p, caption_of(p, endings), mask_beside(p)) for p in pictures]
     captioned = any(item.caption for item in items)
     stems = {p.stem for p in pictures}
-    known = {p.name for p in pictures} | {p.name for p in path.iterdir() if is_mask(p)}
+    known = {CAMERAS, *(p.name for p in pictures)} | {p.name for p in path.iterdir() if is_mask(p)}
     known |= {p.name for p in path.iterdir() if p.suffix in endings and p.stem in stems}
     stray = sorted(p.name for p in path.iterdir() if p.is_file() and p.name not in known and not p.name.startswith("."))
     stray += pictures_below(path)

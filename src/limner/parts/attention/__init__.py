@@ -4,6 +4,7 @@ from .boxes import box_of, drawn_into
 from .face_region import read_in_region
 from .first_pass import faces_of_first, followed_attention, subject_regions, summed_maps
 from .followed import followed_subject, painted_at
+from .forward_layout import forward_layout
 from .foundation import foundation_attention
 from .maps import keep_maps, kept_maps
 from .regions import drawn_to_regions, kept_to_regions, regions_of, within_region
@@ -17,6 +18,7 @@ __all__ = [
     "faces_of_first",
     "followed_attention",
     "followed_subject",
+    "forward_layout",
     "foundation_attention",
     "keep_maps",
     "kept_maps",

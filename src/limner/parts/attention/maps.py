@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from limner.core.types import AttentionCall, AttentionOp
 
 
+KEPT = "maps, "
+"""Prefix of the names under which a run has its maps, before the name of the layer."""
+
+
 def keep_maps(*, kind: str = "cross") -> AttentionOp:
     """Keep the maps of every site of a kind, the mean over heads: [rows, N, M].
 
@@ -26,7 +30,7 @@ def keep_maps(*, kind: str = "cross") -> AttentionOp:
         if call.site.kind == kind:
 
             def keep(maps: Tensor) -> Tensor:
-                call.run.activations[f"maps, {call.site.name}"] = maps.mean(1)
+                call.run.activations[f"{KEPT}{call.site.name}"] = maps.mean(1)
                 return maps
 
             call.on_maps.append(keep)
@@ -44,7 +48,7 @@ def kept_maps(prediction: Prediction, *, most: int = 256) -> Tensor:
     import torch
 
     assert prediction.run is not None
-    maps = [m for name, m in prediction.run.activations.items() if name.startswith("maps, ") and m.shape[1] <= most]
+    maps = [m for name, m in prediction.run.activations.items() if name.startswith(KEPT) and m.shape[1] <= most]
     if not maps:
         raise InputError(
             f"this base has no cross-attention layer of at most {most} positions, whose maps this method needs: "

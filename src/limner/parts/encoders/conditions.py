@@ -26,6 +26,29 @@ def edges(pixels: Tensor, *, low: float = LOW, high: float = HIGH) -> Tensor:
     low: gradient from which on a pixel is a possible edge, as a share of the largest possible
     high: gradient from which on a pixel is a certain edge, as a share of the largest possible
     """
+    import torch.nn.functional as F
+
+    across, down = _gradient(pixels)
+    size = (across**2 + down**2).sqrt()
+    thin = size * _is_ridge(size, across, down)
+    weak, strong = thin >= low, (thin >= high).float()
+    for _ in range(ROUNDS):
+        strong = F.max_pool2d(strong, 3, 1, 1) * weak
+    return strong
+
+
+def soft_edges(pixels: Tensor) -> Tensor:
+    """[n, 1, H, W] in [0, 1]: the size of the smoothed picture's gradient, 1 at the strongest edge of each picture.
+
+    pixels: [n, 3, H, W] in [0, 1]
+    """
+    across, down = _gradient(pixels)
+    size = (across**2 + down**2).sqrt()
+    return size / size.amax((2, 3), keepdim=True).clamp_min(1e-6)
+
+
+def _gradient(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """[n, 1, H, W] twice: Sobel's gradient of the smoothed grey picture, across and down."""
     import torch
     import torch.nn.functional as F
 
@@ -35,12 +58,7 @@ def edges(pixels: Tensor, *, low: float = LOW, high: float = HIGH) -> Tensor:
     sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=grey.device) / 4
     kernels = torch.stack([sobel, sobel.T])[:, None]
     across, down = F.conv2d(F.pad(smooth, (1, 1, 1, 1), mode="replicate"), kernels).split(1, 1)
-    size = (across**2 + down**2).sqrt()
-    thin = size * _is_ridge(size, across, down)
-    weak, strong = thin >= low, (thin >= high).float()
-    for _ in range(ROUNDS):
-        strong = F.max_pool2d(strong, 3, 1, 1) * weak
-    return strong
+    return across, down
 
 
 def _is_ridge(size: Tensor, across: Tensor, down: Tensor) -> Tensor:
@@ -99,13 +117,15 @@ def computed(name: str, pixels: Tensor, estimators: dict[str, str] | None = None
 
     Raises `InputError` for a name that cannot be computed, with the option that supplies it.
 
-    name: "edges"; "depth"; or "source", the pictures themselves
+    name: "edges"; "lines", which are soft edges; "depth"; or "source", the pictures themselves
     pixels: [n, 3, H, W] in [0, 1]
     estimators: name of a condition -> folder of the network that estimates it; needed for "depth"
     """
     given = (estimators or {}).get(name)
     if name == "edges":
         return edges(pixels)
+    if name == "lines":
+        return soft_edges(pixels)
     if name == "source":
         return pixels
     if name == "depth" and given:
@@ -117,6 +137,6 @@ def computed(name: str, pixels: Tensor, estimators: dict[str, str] | None = None
             "such as Depth Anything), or give a picture of it with --condition depth=FILE"
         )
     raise InputError(
-        f"limner computes edges, depth and source of a picture, not {name!r}: give a picture of it with --condition "
+        f"limner computes edges, lines, depth and source of a picture, not {name!r}: give a picture of it with --condition "
         f"{name}=FILE"
     )

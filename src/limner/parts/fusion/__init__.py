@@ -6,10 +6,12 @@ from .box_channel import box_channel
 from .clean_reference import clean_reference
 from .collage_network import collage_network
 from .context_stack import context_stack
+from .context_tokens import aggregated_tokens, context_tokens
 from .convolutional import details_of_pixels
 from .decoupled_cross_attention import decoupled_cross_attention
 from .dual_path import dual_path
 from .face_words import IDENTITY, identity_words
+from .feature_nerf import PICTURE, feature_nerf, render_supervision
 from .fused_words import fused_words
 from .gated_attention import gated_attention
 from .grounded_states import grounded_states, within_box
@@ -45,6 +47,8 @@ from .words_of_pictures import words_of_pictures
 __all__ = [
     "IDENTITY",
     "KEYPOINTS",
+    "PICTURE",
+    "aggregated_tokens",
     "aligner_net",
     "alignment",
     "attending",
@@ -55,6 +59,7 @@ __all__ = [
     "code_tokens",
     "collage_network",
     "context_stack",
+    "context_tokens",
     "cross_sites",
     "decoupled_cross_attention",
     "details_of_depths",
@@ -63,6 +68,7 @@ __all__ = [
     "embedding_regression",
     "explain",
     "explanation",
+    "feature_nerf",
     "feature_regression",
     "few_to_many",
     "fused_words",
@@ -96,6 +102,7 @@ __all__ = [
     "query_words",
     "reference_network",
     "released_query_words",
+    "render_supervision",
     "resampled_tokens",
     "residual_cross_attention",
     "router_prior",

@@ -10,6 +10,7 @@ from .concept import concept_and_text, dual_process
 from .delayed import delayed
 from .fused import fused_guidance
 from .fusion_sampling import fusion_stage, subject_and_words
+from .layout import layout_guidance
 from .mixed import mixed_conditions
 from .panels import beside_panel, enforced
 from .reference import masked_reference, reference_statistics
@@ -17,6 +18,7 @@ from .regional import guided_by_region
 from .saliency import saliency_fusion
 from .self_subject import interleaved_guidance, noised_reference, self_subject
 from .separation import kept_apart
+from .structure import structure_guidance
 
 __all__ = [
     "adapter_guidance",
@@ -36,6 +38,7 @@ __all__ = [
     "interleaved",
     "interleaved_guidance",
     "kept_apart",
+    "layout_guidance",
     "masked_reference",
     "mixed_conditions",
     "noised_reference",
@@ -43,6 +46,7 @@ __all__ = [
     "reference_statistics",
     "saliency_fusion",
     "self_subject",
+    "structure_guidance",
     "subject_and_words",
     "symplectic_adjoint_guidance",
 ]

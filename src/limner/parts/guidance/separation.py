@@ -26,7 +26,7 @@ def kept_apart(*, strength: float = 0.3, until: float = 0.5) -> LatentOperation:
     def operation(moment: Moment) -> Tensor:
         import torch
 
-        if moment.step >= until * moment.total or _first_of(moment.adapted) is not operation:
+        if moment.step >= until * moment.total or first_of_kind(moment.adapted, KIND) is not operation:
             return moment.latents
         x = moment.latents.clone()
         for row, prompt in enumerate(moment.prompts):
@@ -42,14 +42,21 @@ def kept_apart(*, strength: float = 0.3, until: float = 0.5) -> LatentOperation:
             x[row] -= (strength * moment.time / moment.adapted.base.num_train_times * part.norm() * slope / size)[0]
         return x
 
-    operation.keeps_apart = True  # type: ignore[attr-defined]  # functions stay functions
+    setattr(operation, KIND, True)
     return operation
 
 
-def _first_of(adapted: Adapted) -> object:
-    """The one operation of this kind that acts, among all attached adapters."""
+KIND = "keeps_apart"
+
+
+def first_of_kind(adapted: Adapted, kind: str) -> object:
+    """The first operation on latents that has this attribute, among all attached adapters: the one that acts.
+
+    adapted: the adapted base
+    kind: name of the attribute
+    """
     operations = (op for adapter in adapted.adapters if adapter.scale for op in adapter.recipe.painting.latents)
-    return next((op for op in operations if getattr(op, "keeps_apart", False)), None)
+    return next((op for op in operations if getattr(op, kind, False)), None)
 
 
 def _words_of(adapted: Adapted, prompt: str) -> list[str]:

@@ -25,6 +25,7 @@ from .rank_one import key_locked, noun_state, second_moment
 from .reference import first_picture, inverted_reference, reference_features, reference_latents
 from .regional_low_rank import regional_low_rank
 from .residual_word import residual_word
+from .stacked_control import stacked_control
 from .states import changed_states, image_added, last_states
 from .subspace_word import subspace_word
 from .timed_words import timed
@@ -96,6 +97,7 @@ __all__ = [
     "segmentation_branch",
     "shared_statistics",
     "spectral",
+    "stacked_control",
     "subspace_word",
     "text_prefix",
     "timed",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
     from limner.core.base import Base
-    from limner.core.types import Pass
+    from limner.core.types import Control, Pass
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,12 @@ class control_branch:
 
     condition: name of the condition that it reads, such as "depth"
     channels: channels of that condition, 1 or 3
+    optional: whether nothing is added where the condition is not given; otherwise it is an error
     """
 
     condition: str
     channels: int = 3
+    optional: bool = False
 
     @contextmanager
     def __call__(
@@ -43,7 +45,20 @@ class control_branch:
         prefix = f"control.{self.condition}."
         tensors = taken(prefixed(prefix, start), stored, base, what=f"the control branch of {self.condition}")
         put_in(network, under(prefix, tensors))
-        yield _live(control_of(network, self.condition, scale), self.condition, scale, tensors)
+        control, names = control_of(network, self.condition, scale), frozenset({self.condition})
+        live = _live(control, self.condition, scale, tensors)
+        if scale and self.optional:
+            live.controls, live.reads, live.may_read = (_where_any(control, names),), frozenset(), names
+        yield live
+
+
+def _where_any(control: Control, names: frozenset[str]) -> Control:
+    """A control branch that adds nothing in runs without any of these conditions."""
+
+    def residuals(noised: Tensor, time: Tensor, given: Mapping[str, Any], run: Pass) -> Residuals:
+        return control(noised, time, given, run) if names & run.conditions.keys() else Residuals()
+
+    return residuals
 
 
 COLOURS = {

@@ -28,10 +28,12 @@ class reference_latents:
 
     subject: the subject
     plain: whether the subject is shown on a plain background
+    instead: name of a condition that stands for the picture in painting, where it is given; empty for none
     """
 
     subject: Subject
     plain: bool = False
+    instead: str = ""
 
     @contextmanager
     def __call__(
@@ -42,7 +44,7 @@ class reference_latents:
         else:
             first = replace(self.subject, pictures=self.subject.pictures[:1])
             latents = encoded(base, subject_references(base, first, masks=self.plain), plain=self.plain)[0][0]
-        yield Live(tensors={LATENTS: latents})
+        yield Live(tensors={LATENTS: latents}, may_read=frozenset({self.instead} if self.instead and scale else ()))
 
 
 @dataclass(frozen=True)

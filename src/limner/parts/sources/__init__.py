@@ -15,8 +15,9 @@ from .feedback import by_hand, by_score, feedback
 from .hidden_patches import with_hidden_patches
 from .inpainting import with_holes
 from .joined import joined
+from .maps import STRUCTURE, any_map
 from .other_people import people_by_age
-from .pairs import jittered, pairs
+from .pairs import Mapped, Truth, jittered, pairs
 from .people import pairs_of_people, references_to_paint, without_references
 from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .placed import placed
@@ -30,14 +31,18 @@ from .retrieved import retrieved
 from .scheduled import scheduled, with_memory
 from .shown import all_seen
 from .texts import corpus_texts
-from .times import at_times, mostly_at
+from .times import at_times, cubic_times, mostly_at
 
 __all__ = [
     "FACE_TEMPLATES",
     "PHOTO_TEMPLATES",
+    "STRUCTURE",
     "STRUCTURED",
     "Hole",
+    "Mapped",
+    "Truth",
     "all_seen",
+    "any_map",
     "at_times",
     "auxiliary_note",
     "auxiliary_pictures",
@@ -47,6 +52,7 @@ __all__ = [
     "captioned",
     "class_pictures",
     "corpus_texts",
+    "cubic_times",
     "degraded_photos",
     "degraded_subjects",
     "diptychs",

@@ -87,6 +87,11 @@ class Shelf:
         masks = self._of("masks", pictures)
         return None if masks.shape[1] == 0 else masks.to(self.base.device).float() / 255
 
+    def depths(self, pictures: Sequence[int]) -> Tensor | None:
+        """[n, 1, H, W] in [0, 1]: inverse depth; None where the corpus has none."""
+        say: Callable[[Sequence[int], int], Tensor] | None = getattr(self.corpus, "depths", None)
+        return say(pictures, self.base.picture_size).to(self.base.device).float() / 255 if say else None
+
     def latents(self, pictures: Sequence[int]) -> Tensor:
         """[n, C, h, w]"""
         return self._of("latents", pictures).to(self.base.device, self.base.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from limner.core.landmarks import mirrored, moved
@@ -44,6 +45,18 @@ Change: TypeAlias = "Callable[[Shots, Generator], Shots]"
 """An augmentation of reference images."""
 
 
+class Truth(NamedTuple):
+    """Target pictures, with everything that the corpus knows of them."""
+
+    pixels: Tensor  # [n, 3, H, W] in [0, 1]
+    masks: Tensor | None  # [n, 1, H, W] in [0, 1]
+    depths: Tensor | None  # [n, 1, H, W] in [0, 1], 1 at the nearest point
+
+
+Mapped: TypeAlias = "Callable[[Truth], Tensor | None]"
+"""A condition of target pictures [n, 1 or 3, H, W] in [0, 1]; None where the corpus does not tell enough."""
+
+
 def pairs(
     *,
     batch: int = 32,
@@ -56,6 +69,7 @@ def pairs(
     keypoints: bool = False,
     moves: bool = False,
     hole: Hole | None = None,
+    conditions: Mapping[str, Mapped] = MappingProxyType({}),
     alike: int = 1,
     drop_image: float = 0.05,
     drop_text: float = 0.05,
@@ -80,6 +94,7 @@ def pairs(
     moves: whether references give the move of the camera from each of them to the target
     hole: draws the part of the target where the subject is to be put; the batch then has the conditions "source", the
         target picture, and "mask", this part. None leaves both out
+    conditions: name -> the condition of the batch, computed from the targets
     alike: neighbouring rows of one subject, with other pictures
     drop_image: probability of no references, from 0 to 1
     drop_text: probability of an empty caption, from 0 to 1
@@ -100,6 +115,7 @@ def pairs(
         keypoints=keypoints,
         moves=moves,
         hole=hole,
+        conditions=conditions,
         alike=alike,
         drop_image=drop_image,
         drop_text=drop_text,
@@ -179,6 +195,11 @@ def pairs(
                 to_paint = {"source": scene, "mask": hole(_known(shelf.masks(targets)), at("hole"))}
                 given = {key: condition.to(base.device, base.dtype) for key, condition in to_paint.items()}
                 about["conditions"] = about.get("conditions", {}) | given
+            if conditions:
+                truth = Truth(shelf.pixels(targets), shelf.masks(targets), shelf.depths(targets))
+                mapped = {key: make(truth) for key, make in conditions.items()}
+                known = {key: c.to(base.device, base.dtype) for key, c in mapped.items() if c is not None}
+                about["conditions"] = about.get("conditions", {}) | known
             return Batch(shelf.latents(targets), tuple(captions), mask=where, **about)
 
         subjects_of = {k: who for who, pictures in enumerate(subjects) for k in pictures}

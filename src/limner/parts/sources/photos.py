@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from limner.core.landmarks import mirrored
 from limner.core.recipe import Source
 from limner.core.types import Batch, References
+from limner.core.views import move_between
 from limner.errors import TeachingError
 from limner.parts.encoders.captions import template
 
@@ -70,6 +71,9 @@ def photos(
     landmarks: Landmarks | None = None,
     mirror: Sequence[int] = (),
     conditions: Mapping[str, Estimate] = MappingProxyType({}),
+    moves: bool = False,
+    drop_image: float = 0.0,
+    drop_text: float = 0.0,
     name: str = "photos",
 ) -> Source:
     """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
@@ -92,6 +96,9 @@ def photos(
     landmarks: base and subject -> landmarks of every picture, which batches and references carry
     mirror: for each landmark the one it becomes in a mirrored picture; empty: itself
     conditions: name -> the condition computed from each picture
+    moves: whether every row's reference is the first picture, with the camera's move from it; nothing is mirrored
+    drop_image: probability of a row without references, from 0 to 1
+    drop_text: probability of a row without a caption, from 0 to 1
     name: name of the source; sources of one recipe with one name draw alike
     """
 
@@ -109,6 +116,7 @@ def photos(
             sides = [side, base.encode(pixels.flip(-1)) if flip else side]
         for latents, _ in sides:
             check_latents(latents, base)
+        views = subject.viewpoints() if moves else None
         own = [reference.caption for reference in subject.pictures]
         if recaption:
             texts = [template(text, subject.handle) for text in own]
@@ -141,7 +149,15 @@ def photos(
             if marks is not None and seen == "all":
                 seen_marks = marks.expand(batch, *marks.shape)
             about: dict[str, Any] = {"nouns": (subject.noun,) * batch, "landmarks": seen_marks}
-            references = References(looked_at.to(base.device), **about) if seen else None
+            if views is not None:
+                looked_at = pixels[:1].expand(batch, *pixels.shape[1:])[:, None]
+                about["moves"] = move_between(views[:1].expand(batch, -1), views[rows])[:, None].to(base.device)
+            if drop_image:
+                about["dropped"] = torch.rand(batch, generator=at("drop image")) < drop_image
+            references = References(looked_at.to(base.device), **about) if seen or moves else None
+            if drop_text:
+                quiet = torch.rand(batch, generator=at("drop text")) < drop_text
+                texts = ["" if silent else text for text, silent in zip(texts, quiet.tolist(), strict=True)]
             more: dict[str, Any] = {"references": references, "landmarks": own_marks}
             more["conditions"] = {
                 key: torch.where(turned, condition[rows].flip(-1), condition[rows]).to(base.device, base.dtype)

@@ -66,3 +66,30 @@ def mostly_at(source: Source, first: float, last: float, *, evenly: float = 0.3)
         return mostly_at(source.over(corpus), first, last, evenly=evenly)
 
     return replace(source, prepare=prepare, over=over if source.over else None)
+
+
+def cubic_times(source: Source) -> Source:
+    """The same source, with the time of each row 1 - u^3 as a share of the base's and u even: mostly noisy times
+    (Sec. 3.3 of arXiv:2404.12333).
+
+    source: the source
+    """
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        drawing = source.prepare(base)
+
+        def draw(step: int, at: Streams) -> Batch:
+            batch = drawing(step, at)
+            shares = 1 - torch.rand(len(batch.latents) // batch.frames, generator=at("cubic times")) ** 3
+            shares = shares.clamp(max=1 - 1 / base.num_train_times).repeat_interleave(batch.frames)
+            return replace(batch, times=shares[:, None].expand(-1, 2))
+
+        return draw
+
+    def over(corpus: Corpus) -> Source:
+        assert source.over is not None
+        return cubic_times(source.over(corpus))
+
+    return replace(source, prepare=prepare, over=over if source.over else None)
