@@ -74,14 +74,24 @@ def block(name: str, width: int, hidden: int, generator: Generator) -> dict[str,
 
 
 def mapped(own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    """The linear layer of this name, on x."""
+    """[B, N, D]: the linear layer of this name, on x.
+
+    own: parameters by name
+    name: beginning of their names
+    x: states [B, N, C]
+    """
     import torch.nn.functional as F
 
     return F.linear(x, own[f"{name}.weight"], own[f"{name}.bias"])
 
 
 def normed(own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    """The layer norm of this name, on x."""
+    """[B, N, C]: the layer norm of this name, on x.
+
+    own: parameters by name
+    name: beginning of their names
+    x: states [B, N, C]
+    """
     import torch.nn.functional as F
 
     return F.layer_norm(x, x.shape[-1:], own[f"{name}.weight"], own[f"{name}.bias"], EPSILON)
@@ -122,7 +132,12 @@ def attended(
 
 
 def forwarded(own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    """The feed-forward layer of this name, its input added to its output, normalised."""
+    """[B, N, C]: the feed-forward layer of this name, its input added to its output, normalised.
+
+    own: parameters by name
+    name: beginning of their names
+    x: states [B, N, C]
+    """
     import torch.nn.functional as F
 
     inner = F.gelu(mapped(own, f"{name}.in", x))
@@ -130,5 +145,11 @@ def forwarded(own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
 
 
 def blocked(own: Mapping[str, Tensor], name: str, x: Tensor, heads: int) -> Tensor:
-    """[B, N, C]: self-attention and the feed-forward layer of this name, on x."""
+    """[B, N, C]: self-attention and the feed-forward layer of this name, on x.
+
+    own: parameters by name
+    name: beginning of their names
+    x: states [B, N, C]
+    heads: number of heads of attention
+    """
     return forwarded(own, f"{name}.forward", attended(own, f"{name}.self", x, x, heads))
