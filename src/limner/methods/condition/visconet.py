@@ -43,8 +43,7 @@ def visconet(
     also has the prompt's global vector.
 
     Settings:
-        strengths: factors of the branch's residuals, with commas between: one for all, or one for each, from the finest
-            skip connection to the middle; with 0 it is the base
+        strengths: factors of the residuals, one for all, or with commas one for each, finest first; 0 is the base
         tokens: visual tokens that each picture is pooled to
         references: pictures of the subject in the one-time training
         steps: updates of the one-time training

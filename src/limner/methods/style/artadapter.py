@@ -68,7 +68,7 @@ def artadapter(
     content = content_adapter()
     # the first reference is the picture to paint, whose content is read; the second one shows the style
     seen = pairs_of_styles(batch=batch, references=2, target="same", changes=(cropped(each=2, whole=1),))
-    own = with_references_of(photos(subject, batch=batch, captions=(f"a picture of a {subject.noun}",)), subject)
+    own = with_references_of(photos(subject, batch=batch, captions=("a picture of a {}",)), subject)
     once = partial(Stage, weight_decay=0.01, warmup=20, decay="cosine")
     return Recipe(
         says=subject.noun,
