@@ -17,9 +17,11 @@ from limner.core.weights import shipped
 from limner.engine.attach import AdaptedBase, Adapter, attach
 from limner.engine.sample import sample
 from limner.engine.train import train
+from limner.errors import InputError
 from limner.methods import methods
 from limner.parts.fusion.decoupled_cross_attention import STATES
 from limner.parts.parameters import learned
+from limner.parts.sources.styles import styles_of
 from limner.pocket.style_corpus import NUM_VIEWS, styles
 from limner.workflows.pretrain import over
 from tests.helpers import begun_weights, same, state
@@ -175,3 +177,12 @@ def test_the_target_is_among_its_references_and_the_others_are_of_its_style(base
         first = base.encode(batch.references.first)[0]
         second = base.encode(batch.references.pixels[:, 1])[0]
     assert (first - batch.latents).abs().mean() < 0.1 * (second - batch.latents).abs().mean()
+
+
+def test_a_base_without_a_corpus_of_styles_lends_its_subjects(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert styles_of(base) == styles()
+    monkeypatch.setattr(base, "capabilities", replace(base.capabilities, styles=None))
+    assert styles_of(base) == base.corpus
+    monkeypatch.setattr(base, "capabilities", replace(base.capabilities, corpus=None))
+    with pytest.raises(InputError, match="name a corpus"):
+        styles_of(base)

@@ -47,7 +47,8 @@ def prompt_free_diffusion(
 
     The authors' backbone is Swin-L, whose three last stages are read; here it is the base's own CLIP at three depths,
     the deeper ones at half and a quarter of its resolution. Their decoder and queries are as wide as the text's states;
-    here a linear layer leads from the encoder's width to these. Feed-forward layers are twice as wide as the encoder.
+    here a linear layer leads from the encoder's width to these, feed-forward layers are twice as wide as the encoder,
+    with GELU, and norms are over channels. Dropout and the random shift of positions in training are left out.
     In training a picture is its own reference, as there. On a base shaped like SDXL, the prompt's global vector is
     still read beside the states, so give an empty prompt there. The encoder's weights fit every denoiser of a family:
     `--any-base` attaches a concept to a fine-tuned copy of its base, without any training.
