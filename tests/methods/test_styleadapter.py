@@ -74,16 +74,20 @@ def test_with_clips_own_places_the_order_would_matter(base: Any, rex: Subject) -
     torch.testing.assert_close(unplaced[0], unplaced[1], atol=1e-4, rtol=1e-4)
 
 
-def test_the_class_token_is_read_nowhere(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    tower = base._picture_tower[0].vision_model.embeddings
-    own, found = tower.class_embedding.detach(), []
-    for change in (0.0, 3.0):
-        adapter = worn(base, rex)
-        monkeypatch.setattr(tower, "class_embedding", torch.nn.Parameter(own + change, requires_grad=False))
-        with torch.no_grad(), attach(base, (adapter,)) as adapted:
-            shown = References(rex.tensor(base.picture_size)[None])
-            training = tokens_of(adapted, references=shown, random=streams(0, "shuffle", 0, 0))
-            found.append((tokens_of(adapted), training, base.picture_states(shown.first, (1.0,))))
+def test_the_class_token_is_read_nowhere(base: Any, rex: Subject) -> None:
+    token: Tensor = base._picture_tower[0].vision_model.embeddings.class_embedding
+    own, adapter, found = token.detach().clone(), worn(base, rex), []
+    try:
+        for change in (0.0, 3.0):
+            with torch.no_grad():
+                token.copy_(own + change)
+            with torch.no_grad(), attach(base, (adapter,)) as adapted:  # reads the subject's pictures
+                shown = References(rex.tensor(base.picture_size)[None])
+                training = tokens_of(adapted, references=shown, random=streams(0, "shuffle", 0, 0))
+                found.append((tokens_of(adapted), training, base.picture_states(shown.first, (1.0,))))
+    finally:
+        with torch.no_grad():
+            token.copy_(own)
     (first, training, plain), (second, again, changed) = found
     assert torch.equal(first, second)
     assert torch.equal(training, again)
