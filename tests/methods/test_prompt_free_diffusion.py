@@ -20,7 +20,7 @@ from limner.engine.train import train
 from limner.errors import FileError, WrongBase
 from limner.library.opening import adapter_of
 from limner.methods import methods
-from limner.parts.encoders import SemanticContext, clip_pyramid
+from limner.parts.encoders import SemanticContext, clip_pyramid, layers
 from limner.parts.encoders.semantic_context import levels_of
 from limner.parts.fusion.decoupled_cross_attention import STATES
 from limner.parts.parameters import learned
@@ -148,16 +148,14 @@ def test_a_pyramid_halves_its_resolution_twice(base: Any, rex: Subject) -> None:
 def test_global_queries_read_the_picture_through_the_local_ones_alone(
     base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from limner.parts.encoders import semantic_context
-
     asked: dict[str, int] = {}
-    plain = semantic_context.attended
+    plain = layers.attended
 
     def noting(own: Any, name: str, x: Tensor, to: Tensor, heads: int, **more: Any) -> Tensor:
         asked[name] = x.shape[1]
         return plain(own, name, x, to, heads, **more)
 
-    monkeypatch.setattr(semantic_context, "attended", noting)
+    monkeypatch.setattr("limner.parts.encoders.semantic_context.attended", noting)
     shape = SemanticContext()
     pyramid = clip_pyramid(base, rex.tensor(base.picture_size)[:1])
     shape(shape.start(pyramid.shape[-1], 192, torch.Generator().manual_seed(1)), pyramid)

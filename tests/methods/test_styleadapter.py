@@ -122,7 +122,7 @@ def test_the_learned_weight_scales_the_styles_path(base: Any, rex: Subject) -> N
             ]
             assert len(weights) == sum(site.kind == "cross" for site in base.sites)
             for tensor in weights if weight is not None else []:
-                tensor.fill_(weight)
+                tensor.fill_(weight or 0.0)
             *_, last = sample(adapted, ["<rex> on the beach"], seeds=[1], settings=quick)
             found.append(last.latents)
             if weight == 0:

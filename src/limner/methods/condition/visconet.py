@@ -51,8 +51,8 @@ def visconet(
         batch: pictures in an update of the one-time training
     """
     branch = visual_branch(subject, tokens, strengths_of(strengths))
-    drop = {"drop_image": 0.0, "drop_text": 0.05, "drop_both": 0.0}  # rows without pictures see no residual at all
-    seen = pairs(batch=batch, references=references, outlined=True, **drop)
+    # no row is without pictures, since such a row has no residual at all
+    seen = pairs(batch=batch, references=references, outlined=True, drop_image=0.0, drop_both=0.0)
     return Recipe(
         says=subject.noun,
         modifiers=(branch,),

@@ -88,7 +88,8 @@ class SemanticContext:
         """Parameters at their start, for features of this width and states of width `out`."""
         import torch
 
-        wide, parameters = self.width, {}
+        wide = self.width
+        parameters: dict[str, Tensor] = {}
         for k in range(len(DEPTHS)):
             for part in ("into", "beside"):
                 parameters |= linear(f"{part}.{k}", wide, features, generator) | normal(f"{part}.{k}.norm", wide)

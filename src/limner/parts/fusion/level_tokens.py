@@ -60,7 +60,8 @@ class level_tokens:
                 f"{features.shape[1]}: count from 1, or give 0 for the mean of all"
             )
         site = next(site for site in base.sites if site.kind in ("cross", "joint"))
-        wide, start = base.key_value(site)[0].weight.shape[1], {}
+        wide = base.key_value(site)[0].weight.shape[1]
+        start: dict[str, Tensor] = {}
         for level in LEVELS:
             start |= linear(f"{level}.in", self.width, features.shape[-1], generator)
             start |= linear(f"{level}.out", self.tokens * wide, self.width, generator) | normal(f"{level}.norm", wide)

@@ -63,7 +63,7 @@ class visual_branch:
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
-        from limner.bases.common.control import control_of, copied_down_path
+        from limner.bases.common.control import control_of, copied_down_path, num_residuals
 
         network, copied = copied_down_path(base, 3, generator)
         given = under(f"{self.name}.", stored)
@@ -86,7 +86,7 @@ class visual_branch:
 
         branch = control_of(network, MASK, scale, instead=shown, states=visual)
         if scale and any(self.strengths):
-            live.controls = (self._masked(branch, self._factors(network), shown),)
+            live.controls = (self._masked(branch, self._factors(num_residuals(network)), shown),)
         yield live
 
     def _pooling(self, base: Base, features: Tensor, generator: Generator) -> dict[str, Tensor]:
@@ -125,9 +125,8 @@ class visual_branch:
         mask = own if region is None else F.interpolate(region.to(own), own.shape[-2:], mode="nearest")
         return mask.expand(rows, -1, -1, -1)
 
-    def _factors(self, network: Any) -> tuple[float, ...]:
-        """The strength of each residual of a network, the middle's last."""
-        count = len(network.controlnet_down_blocks) + 1
+    def _factors(self, count: int) -> tuple[float, ...]:
+        """The strength of each of `count` residuals, the middle's last."""
         if len(self.strengths) not in (1, count):
             raise InputError(
                 f"there are {len(self.strengths)} strengths for the {count} residuals of this base's control branch: give "
