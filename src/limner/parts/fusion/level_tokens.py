@@ -131,10 +131,8 @@ class content_adapter:
         live = Live(prefixed(prefix, own))
 
         def operation(call: AttentionCall) -> AttentionCall:
-            shown = call.run.references
-            if call.site.kind != "cross" or not live.on or call.run.random is None or shown is None:
-                return call
-            if shown.pixels.shape[1] > 1:
+            shown = call.run.references  # None in sampling
+            if call.site.kind == "cross" and live.on and shown is not None and shown.pixels.shape[1] > 1:
                 key, value = call.keys_values(self._states(base, own, call.run))
                 call.beside.append((key, value, scale * shown.on.to(key).view(-1, 1, 1, 1)))
             return call
