@@ -37,7 +37,8 @@ def context_states(subject: Subject, shape: SemanticContext, *, name: str = "con
     ) -> tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor], Pass, int], Tensor]]:
         given = under(prefix, stored)
         features = looked_at(base, subject, look, given, "features")
-        start = shape.start(features.shape[-1], base.states_shape[1], generator)
+        site = next(site for site in base.sites if site.kind == "cross")
+        start = shape.start(features.shape[-1], base.key_value(site)[0].weight.shape[1], generator)
         own = prefixed(prefix, {**taken(start, given, base, what="the context encoder"), "features": features})
 
         def make(every: Mapping[str, Tensor], run: Pass, rows: int) -> Tensor:

@@ -124,7 +124,9 @@ class content_adapter:
     ) -> Iterator[Live]:
         import torch
 
-        prefix, wide, size = f"{self.name}.", base.states_shape[1], base.picture_size
+        prefix, size = f"{self.name}.", base.picture_size
+        site = next(site for site in base.sites if site.kind == "cross")
+        wide = base.key_value(site)[0].weight.shape[1]
         dim = clip_global(base, torch.zeros(1, 3, size, size, device=base.device)).shape[-1]
         start = linear("tokens", self.tokens * wide, dim, generator) | normal("norm", wide)
         own = taken(start, under(prefix, stored), base, what="the content adapter")
