@@ -113,6 +113,10 @@ class BaseCore(Protocol):
     # the other
     def picture_states(self, pixels: Tensor, depths: Sequence[float] = ...) -> Tensor: ...
 
+    # pixels -> CLIP's patch tokens [B, L, D] without a class token, each at one of CLIP's places [B, L]; without
+    # `places` all are at one place, the mean of CLIP's, and their order in the picture changes nothing but their order
+    def picture_patches(self, pixels: Tensor, places: Tensor | None = ...) -> Tensor: ...
+
     # pixels -> class token and patch tokens [B, 1 + L, D] of a self-supervised encoder (DINO)
     def patch_states(self, pixels: Tensor) -> Tensor: ...
 

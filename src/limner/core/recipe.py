@@ -249,6 +249,7 @@ class Recipe:
     stages: tuple[Stage, ...] = ()
     painting: Painting = field(default_factory=Painting)
     weights: str | None = None  # name of the pre-trained weights that the modifiers start from
+    portable: bool = False  # whether these fit every denoiser of a base's family, so that a fine-tuned copy uses them
     begins: str | None = None  # name of the weights that their pre-training starts from
     artefacts: Callable[[Adapted], Sequence[Artefact]] | None = None
     """The adapted base -> files that the method makes beside the concept, once all stages are done."""

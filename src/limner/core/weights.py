@@ -28,24 +28,44 @@ def weights_path(name: str, base: Base) -> Path:
 
 def cached_weights_path(name: str, base: Base) -> Path:
     """The path in the cache of a method's weights that did not come with a base."""
+    return _cached(name, base.fingerprint)
+
+
+def _cached(name: str, fingerprint: str) -> Path:
     from .cache import cache_folder
 
-    return cache_folder() / "methods" / f"{name}-{base.fingerprint}.safetensors"
+    return cache_folder() / "methods" / f"{name}-{fingerprint}.safetensors"
 
 
-def shipped(name: str, base: Base) -> dict[str, Tensor]:
+def _is_for(path: Path, fingerprint: str) -> bool:
+    """Whether there is a file of weights for a base with this fingerprint."""
+    from .tensor_files import read_safetensors
+
+    return path.exists() and read_safetensors(path, what="method's weights")[0].get("fingerprint") == fingerprint
+
+
+def shipped(name: str, base: Base, *, made_for: str = "") -> dict[str, Tensor]:
     """The tensors of a method's weights for this base. Raises `FileError` where there are none and `WrongBase` where
-    they are for another base; the message has the command that trains them."""
+    they are for another base; the message has the command that trains them.
+
+    name: name of the weights
+    base: the base
+    made_for: fingerprint of a base of the same family that portable weights were trained for, which are used where this
+        base has none of its own; empty uses its own alone
+    """
     from .tensor_files import read_safetensors
 
     path = weights_path(name, base)
+    if made_for and not _is_for(path, base.fingerprint):
+        others = (path, _cached(name, made_for))
+        path = next((other for other in others if _is_for(other, made_for)), path)
     if not path.exists():
         raise FileError(
             f"{name} starts from weights trained for {base.name}, and there are none yet: run "
             f"`limner pretrain {name} --base …` once"
         )
     header, tensors = read_safetensors(path, what="method's weights")
-    if header.get("fingerprint") != base.fingerprint:
+    if header.get("fingerprint") not in (base.fingerprint, made_for):
         raise WrongBase(
             f"the weights of {name} were trained for a base with fingerprint {header.get('fingerprint')}, this one has "
             f"{base.fingerprint}: run `limner pretrain {name}` again"

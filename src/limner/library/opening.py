@@ -80,7 +80,11 @@ def adapter_of(
     from limner.core.weights import shipped
 
     recipe = recipe_of(concept)
-    start = (hot.shipped if hot else shipped)(recipe.weights, base) if recipe.weights else {}
+    own_base = base.fingerprint == concept.base["fingerprint"]
+    if recipe.weights and recipe.portable and not own_base:
+        start = shipped(recipe.weights, base, made_for=concept.base["fingerprint"])
+    else:
+        start = (hot.shipped if hot else shipped)(recipe.weights, base) if recipe.weights else {}
     if recipe.weights:
         concept._check_weights(recipe.weights, base)
     own = {name: tensor for name, tensor in concept.tensors.items() if not name.startswith(ARTEFACT)}

@@ -53,7 +53,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "patches": (1, 64), "hyper_width": (1, 16_384), "scene_batch": (1, 4096), "reward_batch": (1, 4096),
     "ground_batch": (1, 4096), "global_tokens": (1, 256), "local_tokens": (1, 256), "first_tokens": (1, 64),
     "second_tokens": (1, 64), "third_tokens": (1, 64), "channels": (1, 16_384), "slots": (1, 256),
-    "captions": (1, 1_000_000), "questions": (1, 1024), "loss_scale": (0, 1e6), "tries": (1, 1000), "forward_strength": (0, 1),
+    "captions": (1, 1_000_000), "questions": (1, 1024), "loss_scale": (0, 1e6), "tries": (1, 1000),
+    "forward_strength": (0, 1), "low_picture": (0, 4096), "middle_picture": (0, 4096),
+    "high_picture": (0, 4096), "global_queries": (0, 1024), "local_queries": (1, 1024), "decoder_layers": (1, 256),
 }  # fmt: skip
 """Name of a setting -> least and greatest value. Names that end in `_lr` or `_steps` have the limits of `lr` and
 `steps`, but zero steps are allowed."""

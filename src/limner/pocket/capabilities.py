@@ -12,6 +12,7 @@ from . import SIZE, judges
 from .corpus import toys
 from .face_networks import PocketFaces
 from .people_corpus import people
+from .style_corpus import styles
 from .subjects import DEVELOPMENT, prompts, toy
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ CAPABILITIES = Capabilities(
     multimodal=str(judges.WEIGHTS / "multimodal"),
     corpus=toys(),
     people=people(),
+    styles=styles(),
     known_words=known_words,
     weights=judges.WEIGHTS / "methods",
     full_size=False,

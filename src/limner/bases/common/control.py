@@ -162,6 +162,11 @@ def channels_read(network: Any) -> int:
     return int(config.in_channels if isinstance(network, T2IAdapter) else config.conditioning_channels)
 
 
+def num_residuals(network: Any) -> int:
+    """Number of residuals of a ControlNet: one for each skip connection, and one for the middle."""
+    return len(network.controlnet_down_blocks) + 1
+
+
 def control_of(
     network: Any,
     condition: str,

@@ -340,6 +340,20 @@ class Family:
         states = self._looked_at(pixels, output_hidden_states=True).hidden_states
         return torch.cat([states[int((len(states) - 1) * depth + 1e-6)] for depth in depths], 1)
 
+    def picture_patches(self, pixels: Tensor, places: Tensor | None = None) -> Tensor:
+        """Hidden states of CLIP's patch tokens, in a run without the class token: [B, L, D].
+
+        pixels: [B, 3, H, W] in [0, 1]
+        places: [B, L], the place whose position embedding each patch gets; None gives every patch the mean of all
+            position embeddings
+        """
+        inputs, tower = self._fitted(pixels), self._picture_tower[0].vision_model
+        patches = tower.embeddings.patch_embedding(inputs).flatten(2).mT
+        table = tower.embeddings.position_embedding.weight[1:]
+        at = table.mean(0) if places is None else table[places.to(table.device)]
+        states: Tensor = tower.encoder(inputs_embeds=tower.pre_layrnorm(patches + at)).last_hidden_state
+        return states
+
     def patch_states(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] in [0, 1] -> class token and patch tokens of a self-supervised encoder [B, 1 + L, D]. Raises
         `InputError` for a base without one."""
@@ -350,9 +364,13 @@ class Family:
         return open_patch_encoder(self.patch_encoder, base=self.name, device=self.device, dtype=self.dtype)
 
     def _looked_at(self, pixels: Tensor, **more: Any) -> Any:
-        tower, size, mean, std = self._picture_tower
+        return self._picture_tower[0](self._fitted(pixels), **more)
+
+    def _fitted(self, pixels: Tensor) -> Tensor:
+        """Pixels [B, 3, H, W] in [0, 1] as CLIP reads them."""
+        _, size, mean, std = self._picture_tower
         inputs = F.interpolate(pixels.to(self.device, self.dtype), (size, size), mode="bicubic", antialias=True)
-        return tower(((inputs.clamp(0, 1) - mean) / std).to(self.dtype), **more)
+        return ((inputs.clamp(0, 1) - mean) / std).to(self.dtype)
 
     @functools.cached_property
     def _picture_tower(self) -> tuple[Any, int, Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """Augmentations of reference images."""
 
 from .blurring import blurred
+from .cropping import cropped
 from .cutting import cut_out
 from .erasing import erased
 from .noise import degraded, noise_around, strength_at
@@ -10,6 +11,7 @@ from .warping import warped
 
 __all__ = [
     "blurred",
+    "cropped",
     "cut_out",
     "degraded",
     "erased",

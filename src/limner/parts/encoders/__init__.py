@@ -1,5 +1,6 @@
 """Encoders of pictures: pixels -> features."""
 
+from .autoencoder import autoencoder_levels
 from .captions import structured_captions, structured_class_captions
 from .clip import (
     clip_before_last,
@@ -9,6 +10,8 @@ from .clip import (
     clip_last,
     clip_places,
     clip_tokens,
+    shuffled_patches,
+    unplaced_patches,
 )
 from .clusters import photo_words
 from .denoiser import denoiser_levels
@@ -25,12 +28,15 @@ from .qformer import QueryFormer
 from .random_field import dense_crf
 from .resampler import Resampler
 from .scenes import scene_of
+from .semantic_context import SemanticContext, clip_pyramid
 
 __all__ = [
     "QueryFormer",
     "Resampler",
+    "SemanticContext",
     "all_of",
     "alone",
+    "autoencoder_levels",
     "background_masks",
     "clip_before_last",
     "clip_class_depths",
@@ -39,6 +45,7 @@ __all__ = [
     "clip_global",
     "clip_last",
     "clip_places",
+    "clip_pyramid",
     "clip_tokens",
     "close_up",
     "denoiser_levels",
@@ -67,8 +74,10 @@ __all__ = [
     "placed",
     "propagated_masks",
     "scene_of",
+    "shuffled_patches",
     "side_by_side",
     "structured_captions",
     "structured_class_captions",
     "subject_masks",
+    "unplaced_patches",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from limner.core.base import Base
 
@@ -98,3 +99,33 @@ def clip_before_last(base: Base, pixels: Tensor) -> Tensor:
 
     with torch.no_grad():
         return base.picture_states(pixels, (0.95,))
+
+
+def unplaced_patches(base: Base, pixels: Tensor) -> Tensor:
+    """[B, L, D]: CLIP's patch tokens in a run without the class token, all of them at one place: moving patches in the
+    picture moves their tokens, and changes nothing else.
+
+    base: the base, with an image encoder
+    pixels: [B, 3, H, W] in [0, 1]
+    """
+    import torch
+
+    with torch.no_grad():
+        return base.picture_patches(pixels)
+
+
+def shuffled_patches(generator: Generator) -> Callable[[Base, Tensor], Tensor]:
+    """An encoder of pixels: CLIP's patch tokens in a run without the class token, each picture's patches at CLIP's
+    places in an order at random (arXiv:2309.01770).
+
+    generator: draws the orders
+    """
+
+    def encode(base: Base, pixels: Tensor) -> Tensor:
+        import torch
+
+        with torch.no_grad():
+            count = base.picture_patches(pixels[:1]).shape[1]
+            return base.picture_patches(pixels, torch.rand(len(pixels), count, generator=generator).argsort(1))
+
+    return encode

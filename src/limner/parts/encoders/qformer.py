@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .layers import attended, attention, forward, forwarded, linear, mapped, normal, normed
+
 if TYPE_CHECKING:
     from torch import Generator, Tensor
-
-EPSILON = 1e-12
-"""Epsilon of layer norms, as in BERT."""
 
 
 @dataclass(frozen=True)
@@ -49,29 +48,21 @@ class QueryFormer:
         def drawn(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator)
 
-        def linear(name: str, out: int, into: int) -> dict[str, Tensor]:
-            return {f"{name}.weight": drawn(out, into) / into**0.5, f"{name}.bias": torch.zeros(out)}
-
-        def attention(name: str, into: int) -> dict[str, Tensor]:
-            made = linear(f"{name}.query", self.width, self.width) | linear(f"{name}.out", self.width, self.width)
-            made |= linear(f"{name}.key", self.width, into) | linear(f"{name}.value", self.width, into)
-            return made | normal(f"{name}.norm", self.width)
-
-        def forward(name: str) -> dict[str, Tensor]:
-            made = linear(f"{name}.in", self.hidden, self.width) | linear(f"{name}.out", self.width, self.hidden)
-            return made | normal(f"{name}.norm", self.width)
-
         parameters = {"queries": drawn(self.queries, self.width), "positions": 0.02 * drawn(self.room, self.width)}
         parameters |= normal("places", places) | normal("norm", self.width)
         if self.vocabulary:
             parameters["table"] = drawn(self.vocabulary, self.width)
         else:
-            parameters |= linear("words", self.width, words)
+            parameters |= linear("words", self.width, words, generator)
         for k in range(self.layers):
-            parameters |= attention(f"layers.{k}.self", self.width)
-            parameters |= attention(f"layers.{k}.cross", places) if k % self.every == 0 else {}
-            parameters |= forward(f"layers.{k}.of_queries")
-            parameters |= forward(f"layers.{k}.of_words") if self.whole or k + 1 < self.layers else {}
+            parameters |= attention(f"layers.{k}.self", self.width, self.width, generator)
+            parameters |= attention(f"layers.{k}.cross", self.width, places, generator) if k % self.every == 0 else {}
+            parameters |= forward(f"layers.{k}.of_queries", self.width, self.hidden, generator)
+            parameters |= (
+                forward(f"layers.{k}.of_words", self.width, self.hidden, generator)
+                if self.whole or k + 1 < self.layers
+                else {}
+            )
         return parameters
 
     def __call__(self, own: Mapping[str, Tensor], places: Tensor, words: Tensor | None = None) -> Tensor:
@@ -83,13 +74,13 @@ class QueryFormer:
         """
         import torch
 
-        seen = _normal(own, "places", places)
+        seen = normed(own, "places", places)
         x = own["queries"].expand(len(places), -1, -1)
         there = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if words is not None:
             read, where = self._read(own, words)
             x, there = torch.cat([x, read + own["positions"][: read.shape[1]]], 1), torch.cat([there, where], 1)
-        x = _normal(own, "norm", x)
+        x = normed(own, "norm", x)
         for k in range(self.layers):
             x = self._layer(own, f"layers.{k}", x, there, seen)
         return x[:, : self.queries]
@@ -97,59 +88,16 @@ class QueryFormer:
     def _read(self, own: Mapping[str, Tensor], words: Tensor) -> tuple[Tensor, Tensor]:
         if self.vocabulary:
             return own["table"][words.clamp_min(0)], words >= 0
-        return _linear(own, "words", words), words.ne(0).any(-1)
+        return mapped(own, "words", words), words.ne(0).any(-1)
 
     def _layer(self, own: Mapping[str, Tensor], name: str, x: Tensor, there: Tensor, seen: Tensor) -> Tensor:
         import torch
 
-        x = self._attended(own, f"{name}.self", x, x, there)
+        x = attended(own, f"{name}.self", x, x, self.heads, there=there)
         queries, words = x[:, : self.queries], x[:, self.queries :]
         if f"{name}.cross.query.weight" in own:
-            queries = self._attended(own, f"{name}.cross", queries, seen)
-        queries = _forward(own, f"{name}.of_queries", queries)
+            queries = attended(own, f"{name}.cross", queries, seen, self.heads)
+        queries = forwarded(own, f"{name}.of_queries", queries)
         if not words.shape[1] or f"{name}.of_words.in.weight" not in own:
             return queries
-        return torch.cat([queries, _forward(own, f"{name}.of_words", words)], 1)
-
-    def _attended(
-        self, own: Mapping[str, Tensor], name: str, x: Tensor, to: Tensor, there: Tensor | None = None
-    ) -> Tensor:
-        from limner.core.types import split
-
-        query = split(_linear(own, f"{name}.query", x), self.heads)
-        key, value = (split(_linear(own, f"{name}.{part}", to), self.heads) for part in ("key", "value"))
-        logits = query @ key.mT * query.shape[-1] ** -0.5
-        if there is not None:
-            logits = logits.masked_fill(~there[:, None, None], float("-inf"))
-        out = (logits.softmax(-1) @ value).transpose(1, 2).flatten(2)
-        return _normal(own, f"{name}.norm", x + _linear(own, f"{name}.out", out))
-
-
-def normal(name: str, width: int) -> dict[str, Tensor]:
-    """A layer norm's parameters at their start.
-
-    name: beginning of their names
-    width: number of channels
-    """
-    import torch
-
-    return {f"{name}.weight": torch.ones(width), f"{name}.bias": torch.zeros(width)}
-
-
-def _normal(own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    import torch.nn.functional as F
-
-    return F.layer_norm(x, x.shape[-1:], own[f"{name}.weight"], own[f"{name}.bias"], EPSILON)
-
-
-def _linear(own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    import torch.nn.functional as F
-
-    return F.linear(x, own[f"{name}.weight"], own[f"{name}.bias"])
-
-
-def _forward(own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    import torch.nn.functional as F
-
-    inner = F.gelu(_linear(own, f"{name}.in", x))
-    return _normal(own, f"{name}.norm", x + _linear(own, f"{name}.out", inner))
+        return torch.cat([queries, forwarded(own, f"{name}.of_words", words)], 1)

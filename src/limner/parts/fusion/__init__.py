@@ -7,6 +7,7 @@ from .clean_reference import clean_reference
 from .collage_network import collage_network
 from .context_stack import context_stack
 from .context_tokens import aggregated_tokens, context_tokens
+from .context_states import context_states
 from .convolutional import details_of_pixels
 from .decoupled_cross_attention import decoupled_cross_attention
 from .dual_path import dual_path
@@ -22,6 +23,7 @@ from .identity_weights import identity_weights, weight_regression
 from .instances import instance_shading
 from .last_tokens import last_tokens
 from .layered_attention import layered_attention
+from .level_tokens import content_adapter, level_tokens
 from .local_attention import details_of_depths, local_attention
 from .looked_tokens import looked_tokens
 from .masked_identities import masked_identities, stacked_tokens
@@ -38,9 +40,11 @@ from .resampled_tokens import resampled_tokens
 from .residual_cross_attention import code_tokens, residual_cross_attention
 from .selected_states import query_consistency, selected_states
 from .set_tokens import few_to_many, set_tokens
+from .style_tokens import style_tokens
 from .subject_attention import subject_attention
 from .text_off import mixed_attention, text_off
-from .tokens_for_text import tokens_for_text
+from .tokens_for_text import states_for_text, tokens_for_text
+from .visual_branch import strengths_of, visual_branch
 from .word_mappers import one_word, words_of_depths
 from .words_of_pictures import words_of_pictures
 
@@ -58,8 +62,10 @@ __all__ = [
     "clean_reference",
     "code_tokens",
     "collage_network",
+    "content_adapter",
     "context_stack",
     "context_tokens",
+    "context_states",
     "cross_sites",
     "decoupled_cross_attention",
     "details_of_depths",
@@ -83,6 +89,7 @@ __all__ = [
     "instance_shading",
     "last_tokens",
     "layered_attention",
+    "level_tokens",
     "like_text_tower",
     "local_attention",
     "looked_tokens",
@@ -110,11 +117,15 @@ __all__ = [
     "self_sites",
     "set_tokens",
     "stacked_tokens",
+    "states_for_text",
     "states_of_multimodal",
+    "strengths_of",
+    "style_tokens",
     "subject_attention",
     "text_off",
     "tokens_for_text",
     "tunable",
+    "visual_branch",
     "weight_regression",
     "within_box",
     "words_of_depths",

@@ -50,6 +50,7 @@ class decoupled_cross_attention:
     alone: whether the encoder sees the masked subject on a plain background
     states: makes the image tokens in another way, for example from the prompt too; None is the linear map
     gate: call and the subject's handle -> weight of each position of a layer [B, 1, N, 1]; None is 1
+    weighted: whether every layer's image attention has a learned weight, which starts at 1
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross", "joint")
@@ -61,6 +62,7 @@ class decoupled_cross_attention:
     alone: bool = False
     states: Tokens | None = None
     gate: Callable[[AttentionCall, str], Tensor] | None = None
+    weighted: bool = False
 
     @contextmanager
     def __call__(
@@ -83,6 +85,7 @@ class decoupled_cross_attention:
                 key, value = (states @ live.tensors[f"image.{call.site.name}.{part}"].T for part in ("key", "value"))
                 much = strength if self.gate is None else strength * self.gate(call, self.subject.handle)
                 much = much * within_region(call, self.subject.handle)
+                much = much * live.tensors[f"image.{call.site.name}.weight"] if self.weighted else much
                 call.beside.append((call.heads(key), call.heads(value), much))
             return call
 
@@ -124,10 +127,13 @@ class decoupled_cross_attention:
         return {**taken(start, stored, base, what="the image's states"), FEATURES: features}, make
 
     def _keys_values(self, base: Base, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        import torch
+
         start: dict[str, Tensor] = {}
         for site in self._sites(base):
             key, value = base.key_value(site)
             start |= {f"image.{site.name}.key": key.weight, f"image.{site.name}.value": value.weight}
+            start |= {f"image.{site.name}.weight": torch.ones(1)} if self.weighted else {}
         return taken(start, stored, base, what="the image's keys and values")
 
     def _sites(self, base: Base) -> list[Site]:

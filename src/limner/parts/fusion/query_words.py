@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from limner.errors import FileError
 from limner.parts.encoders.clip import clip_last, clip_places
+from limner.parts.encoders.layers import normal
 from limner.parts.encoders.looks import each_of
-from limner.parts.encoders.qformer import QueryFormer, normal
+from limner.parts.encoders.qformer import QueryFormer
 from limner.parts.modifiers.states import changed_states
 
 from .words_of_pictures import Mapped, words_of_pictures

@@ -1,8 +1,8 @@
-"""A picture's tokens in place of the text (AnyDoor, arXiv:2307.09481)."""
+"""A picture's tokens in place of the text (AnyDoor, arXiv:2307.09481; Prompt-Free Diffusion, arXiv:2305.16223)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.subject import Subject
-    from limner.core.types import AttentionCall, Kind, Pass
+    from limner.core.types import AttentionCall, AttentionOp, Kind, Pass
     from limner.parts.encoders.looks import Encoder, Look
+
+    from .decoupled_cross_attention import Tokens
 
 MARGIN = 0.1
 """Margin around the subject in the pictures that are seen, as a share of its longer side."""
@@ -80,16 +82,8 @@ class tokens_for_text:
             states: Tensor = run.cache[id(self)]
             return states
 
-        def operation(call: AttentionCall) -> AttentionCall:
-            if call.site.kind == "cross" and live.on:
-                much = scale * self._place(call)
-                key, value = call.keys_values(read(call.run, len(call.query)))
-                call.on_output.append(lambda out: (1 - much) * out)
-                call.beside.append((key, value, much))
-            return call
-
         if scale:
-            live.operations = (operation,)
+            live.operations = (for_text(live, read, self.subject.handle, scale),)
         live.offers[STATES] = read
         yield live
 
@@ -102,15 +96,67 @@ class tokens_for_text:
         with torch.no_grad():
             return self.encoder(base, torch.zeros(1, 3, base.picture_size, base.picture_size)).to(base.dtype)
 
-    def _place(self, call: AttentionCall) -> Tensor | float:
-        """1 where the tokens replace the text: everywhere, or in the handle's region where several subjects have
-        one."""
-        handle = self.subject.handle
-        others: set[str] = call.run.cache.setdefault(REPLACED, set())
-        others.add(handle)
-        if len(others) > 1 and not others <= call.run.regions.keys():
-            raise InputError(
-                f"{' and '.join(sorted(others))} each replace the whole prompt: paint one after the other, the second onto "
-                "the first's picture, or give each a region"
-            )
-        return within_region(call, handle) if len(call.run.regions) > 1 else 1.0
+
+@dataclass(frozen=True)
+class states_for_text:
+    """Every cross-attention layer reads states made of the subject's pictures, and nothing of the prompt; the base's
+    own layers make keys and values of them. Several subjects each need a region, as for `tokens_for_text`.
+
+    subject: the subject
+    states: makes the states of each row
+    """
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
+
+    subject: Subject
+    states: Tokens
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        own, make = self.states(base, stored, generator)
+        live = Live(own)
+
+        def read(run: Pass, rows: int) -> Tensor:
+            if id(self) not in run.cache:
+                run.cache[id(self)] = make(own, run, rows)
+            states: Tensor = run.cache[id(self)]
+            return states
+
+        if scale:
+            live.operations = (for_text(live, read, self.subject.handle, scale),)
+        live.offers[STATES] = read
+        yield live
+
+
+def for_text(live: Live, read: Callable[[Pass, int], Tensor], handle: str, scale: float) -> AttentionOp:
+    """An operation of cross-attention that reads other states in place of the text's.
+
+    live: the modifier, which acts while it is on
+    read: (run, number of its rows) -> states [rows, L, D]
+    handle: the subject's handle, within whose region the states count where several subjects have one
+    scale: 1 replaces the text; below, the output is between that of the text and that of the states
+    """
+
+    def operation(call: AttentionCall) -> AttentionCall:
+        if call.site.kind == "cross" and live.on:
+            much = scale * _place(call, handle)
+            key, value = call.keys_values(read(call.run, len(call.query)))
+            call.on_output.append(lambda out: (1 - much) * out)
+            call.beside.append((key, value, much))
+        return call
+
+    return operation
+
+
+def _place(call: AttentionCall, handle: str) -> Tensor | float:
+    """1 where the states replace the text: everywhere, or in the handle's region where several subjects have one."""
+    others: set[str] = call.run.cache.setdefault(REPLACED, set())
+    others.add(handle)
+    if len(others) > 1 and not others <= call.run.regions.keys():
+        raise InputError(
+            f"{' and '.join(sorted(others))} each replace the whole prompt: paint one after the other, the second onto "
+            "the first's picture, or give each a region"
+        )
+    return within_region(call, handle) if len(call.run.regions) > 1 else 1.0

@@ -30,6 +30,7 @@ from .rescaled import rescaled_photos
 from .retrieved import retrieved
 from .scheduled import scheduled, with_memory
 from .shown import all_seen
+from .styles import pairs_of_styles
 from .texts import corpus_texts
 from .times import at_times, cubic_times, mostly_at
 
@@ -67,6 +68,7 @@ __all__ = [
     "mostly_at",
     "pairs",
     "pairs_of_people",
+    "pairs_of_styles",
     "people_by_age",
     "photos",
     "placed",

@@ -67,6 +67,7 @@ def pairs(
     masked: bool = False,
     boxes: bool = False,
     keypoints: bool = False,
+    outlined: bool = False,
     moves: bool = False,
     hole: Hole | None = None,
     conditions: Mapping[str, Mapped] = MappingProxyType({}),
@@ -91,6 +92,7 @@ def pairs(
     masked: whether the loss counts on the subject alone
     boxes: whether references give the box of the subject in the target
     keypoints: whether the batch has the condition "keypoints": a drawing of the five points of the target's face
+    outlined: whether the batch has the condition "mask": where the subject is in the target
     moves: whether references give the move of the camera from each of them to the target
     hole: draws the part of the target where the subject is to be put; the batch then has the conditions "source", the
         target picture, and "mask", this part. None leaves both out
@@ -113,6 +115,7 @@ def pairs(
         masked=masked,
         boxes=boxes,
         keypoints=keypoints,
+        outlined=outlined,
         moves=moves,
         hole=hole,
         conditions=conditions,
@@ -134,7 +137,7 @@ def pairs(
 
         training_corpus = corpus_of(base, corpus)
         shelf, subjects = Shelf(training_corpus, base), [list(pictures) for pictures in training_corpus.subjects]
-        if (masked or boxes or hole or ground != "own") and shelf.masks(subjects[0][:1]) is None:
+        if (masked or boxes or outlined or hole or ground != "own") and shelf.masks(subjects[0][:1]) is None:
             raise InputError(
                 f"this method needs to know where the subject is, and the corpus {training_corpus.name} has masks for "
                 f"{training_corpus.record['masks']} of {training_corpus.record['pictures']} pictures: put a mask beside every one (NAME.mask.png, "
@@ -190,6 +193,9 @@ def pairs(
             if keypoints:
                 drawn = keypoint_image(shelf.points(targets), base.picture_size)
                 about["conditions"] = {"keypoints": drawn.to(base.device, base.dtype)}
+            if outlined:
+                outline = _known(shelf.masks(targets)).to(base.device, base.dtype)
+                about["conditions"] = {**about.get("conditions", {}), "mask": outline}
             if hole:
                 scene = hole.scene(shelf.pixels(targets), at("scene"))
                 to_paint = {"source": scene, "mask": hole(_known(shelf.masks(targets)), at("hole"))}
