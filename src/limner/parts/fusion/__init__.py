@@ -6,8 +6,8 @@ from .box_channel import box_channel
 from .clean_reference import clean_reference
 from .collage_network import collage_network
 from .context_stack import context_stack
-from .context_tokens import aggregated_tokens, context_tokens
 from .context_states import context_states
+from .context_tokens import aggregated_tokens, context_tokens
 from .convolutional import details_of_pixels
 from .decoupled_cross_attention import decoupled_cross_attention
 from .dual_path import dual_path
@@ -64,8 +64,8 @@ __all__ = [
     "collage_network",
     "content_adapter",
     "context_stack",
-    "context_tokens",
     "context_states",
+    "context_tokens",
     "cross_sites",
     "decoupled_cross_attention",
     "details_of_depths",
