@@ -27,20 +27,24 @@ from .rescaled import rescaled_photos
 from .retrieved import retrieved
 from .scheduled import scheduled, with_memory
 from .shown import all_seen
+from .statements import check_statements, statement_of
 from .texts import corpus_texts
-from .times import at_times, mostly_at
+from .times import at_times, mostly_at, noisier
+from .triplets import action_triplets
 
 __all__ = [
     "FACE_TEMPLATES",
     "PHOTO_TEMPLATES",
     "STRUCTURED",
     "Hole",
+    "action_triplets",
     "all_seen",
     "at_times",
     "by_hand",
     "by_score",
     "called",
     "captioned",
+    "check_statements",
     "class_pictures",
     "corpus_texts",
     "degraded_photos",
@@ -55,6 +59,7 @@ __all__ = [
     "joined",
     "mask_of",
     "mostly_at",
+    "noisier",
     "pairs",
     "pairs_of_people",
     "people_by_age",
@@ -69,6 +74,7 @@ __all__ = [
     "retrieved",
     "scheduled",
     "shown_for",
+    "statement_of",
     "style_photos",
     "with_estimated_masks",
     "with_hidden_patches",

@@ -1,4 +1,4 @@
-"""Sources restricted to part of the diffusion times, or with more rows in a part of them."""
+"""Sources restricted to part of the diffusion times, or with more rows in a part of them or towards noise."""
 
 from __future__ import annotations
 
@@ -64,5 +64,42 @@ def mostly_at(source: Source, first: float, last: float, *, evenly: float = 0.3)
     def over(corpus: Corpus) -> Source:
         assert source.over is not None
         return mostly_at(source.over(corpus), first, last, evenly=evenly)
+
+    return replace(source, prepare=prepare, over=over if source.over else None)
+
+
+def noisier(source: Source, *, bias: float = 0.5) -> Source:
+    """The same source, with times t drawn with the density (1 - bias * cos(pi t / T)) / T, which grows with t.
+
+    It is the importance sampling of ReVersion (Sec. 4.3 of arXiv:2303.13495). T is the number of the base's times.
+    Raises `ValueError` unless 0 <= bias <= 1.
+
+    source: the source
+    bias: excess of the density at pure noise over that of all times drawn alike, from 0 (none) to 1
+    """
+    if not 0 <= bias <= 1:
+        raise ValueError(f"the bias of the times is from 0 to 1, not {bias}")
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        drawing = source.prepare(base)
+        shares = torch.linspace(0, 1, 2049, dtype=torch.float64)
+        below = shares - bias * torch.sin(torch.pi * shares) / torch.pi  # the distribution function
+
+        def draw(step: int, at: Streams) -> Batch:
+            batch = drawing(step, at)
+            number = len(batch.latents) // batch.frames
+            uniform = torch.rand(number, dtype=torch.float64, generator=at("importance of times"))
+            upper = torch.searchsorted(below, uniform, right=True).clamp(1, len(below) - 1)
+            part = (uniform - below[upper - 1]) / (below[upper] - below[upper - 1])
+            share = torch.lerp(shares[upper - 1], shares[upper], part).repeat_interleave(batch.frames)
+            return replace(batch, times=share[:, None].expand(-1, 2))
+
+        return draw
+
+    def over(corpus: Corpus) -> Source:
+        assert source.over is not None
+        return noisier(source.over(corpus), bias=bias)
 
     return replace(source, prepare=prepare, over=over if source.over else None)
