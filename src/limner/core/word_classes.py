@@ -56,12 +56,13 @@ STOP_WORDS = (
 ARTICLES = ("a", "an", "the", "one", "two", "three", "four", "some", "many", "his", "her", "its", "their")
 """Words that begin a noun phrase."""
 
-_CLASSES: dict[str, WordClass] = {
-    **dict.fromkeys((word for group in ADJECTIVES.values() for word in group), "adjective"),
-    **dict.fromkeys(VERBS, "verb"),
-    **dict.fromkeys(PREPOSITIONS, "preposition"),
-    **dict.fromkeys(STOP_WORDS, "stop word"),
+_LISTS: dict[WordClass, tuple[str, ...]] = {
+    "adjective": tuple(word for words in ADJECTIVES.values() for word in words),
+    "verb": VERBS,
+    "preposition": PREPOSITIONS,
+    "stop word": STOP_WORDS,
 }
+_CLASSES = {word: kind for kind, words in _LISTS.items() for word in words}
 
 
 def word_class(word: str) -> WordClass:

@@ -60,7 +60,7 @@ class mixed_word:
         import torch
 
         given, plain = under(self.prefix, stored), resized(base.word_vectors(self.like), 1)
-        vectors = given[WORDS].to(plain) if WORDS in given else torch.cat(list(_vectors(base, self.choose(base))))
+        vectors = given[WORDS].to(plain) if WORDS in given else torch.cat(_vectors(base, self.choose(base)))
         wide, deep = vectors.shape[-1], self.width
         start = {
             "in": torch.randn(deep, wide, generator=generator) / float(vectors.float().norm(dim=-1).mean()),
@@ -120,8 +120,8 @@ def nouns_shown(subject: Subject, count: int) -> Callable[[Base], Sequence[str]]
     words among them.
 
     A word that is in no list of another word class counts as a noun. In a large vocabulary, the MOST_WORDS nouns whose
-    vectors are nearest to the class noun's are compared. Raises `InputError` on a base whose CLIP compares
-    no texts with pictures.
+    vectors are nearest to the class noun's are compared. Raises `InputError` on a base whose CLIP compares no texts with
+    pictures.
 
     subject: the subject with its pictures
     count: number of nouns

@@ -34,13 +34,14 @@ def classification(source: Source, subjects: Sequence[Subject], *, sharpness: fl
         import torch.nn.functional as F
 
         base, at = step.adapted.base, step.random("samples of classes")
-        if FEATURES not in step.adapted.cache:
+        key = FEATURES, tuple(picture.sha256 for one in subjects for picture in one.pictures)
+        if key not in step.adapted.cache:
             with torch.no_grad():
-                step.adapted.cache[FEATURES] = [
+                step.adapted.cache[key] = [
                     F.normalize(base.picture_features(one.tensor(base.picture_size).to(base.device)).float(), dim=-1)
                     for one in subjects
                 ]
-        features: list[Tensor] = step.adapted.cache[FEATURES]
+        features: list[Tensor] = step.adapted.cache[key]
         rows = [int(torch.randint(len(each), (), generator=at)) for each in features]
         seen = torch.stack([each[row] for each, row in zip(features, rows, strict=True)])
         prompts = [step.adapted.expand_prompt(class_prompt(one.handle)) for one in subjects]

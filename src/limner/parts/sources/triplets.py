@@ -47,7 +47,7 @@ def action_triplets(subject: Subject, *, batch: int = 1) -> Source:
         def draw(step: int, at: Streams) -> Batch:
             order = torch.cat([torch.randperm(number, generator=at("order")) for _ in range(-(-batch // number))])
             anchors = order[:batch]
-            others = (anchors + torch.randint(1, number, (batch,), generator=at("same action"))) % number
+            others = (anchors + torch.randint(1, number, (batch,), generator=at("another picture"))) % number
             names, rows = ("latents", SAME_ACTION, SAME_CONTEXT), ((acts, anchors), (acts, others), (still, anchors))
             latents = {
                 name: mean[row] + std[row] * torch.randn(mean[row].shape, generator=at(name)).to(mean)
