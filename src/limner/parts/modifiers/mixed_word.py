@@ -120,8 +120,8 @@ def nouns_shown(subject: Subject, count: int) -> Callable[[Base], Sequence[str]]
     words among them.
 
     A word that is in no list of another word class counts as a noun. In a large vocabulary, the MOST_WORDS nouns whose
-    vectors are nearest to the class noun's are compared. Raises `InputError` on a base whose CLIP compares no texts with
-    pictures.
+    vectors are nearest to the class noun's are compared. Raises `InputError` on a base whose CLIP compares no texts
+    with pictures.
 
     subject: the subject with its pictures
     count: number of nouns
