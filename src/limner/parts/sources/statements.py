@@ -43,7 +43,7 @@ def statement_of(caption: str, handle: str) -> Statement:
     """
     before, _, after = (part.split() for part in caption.partition(handle))
     begins = max((k for k, word in enumerate(before) if word.lower() in ARTICLES), default=0)
-    ends = next((k for k, word in enumerate(after) if k and word_class(word.lower()) == "preposition"), len(after))
+    ends = next((k for k, word in enumerate(after) if word_class(word.lower()) == "preposition"), len(after))
     comma = next((k + 1 for k, word in enumerate(after) if word.endswith(",")), len(after))
     ends = min(ends, comma)
     start, first = " ".join(before[:begins]), " ".join(before[begins:])
