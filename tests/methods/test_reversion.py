@@ -40,18 +40,11 @@ def learned(base: Any, rel: Subject, **settings: Any) -> Tensor:
 
 
 def test_the_token_is_nearer_to_prepositions_than_to_any_entity(base: Any, rel: Subject) -> None:
-    """With the weight of 0.01 the contrast decides less in so few updates than denoising: the test weighs it 1."""
-    steered, things = nearness(base, learned(base, rel, steering_weight=1.0))
-    assert steered > things
-    free, free_things = nearness(base, learned(base, rel, steering_weight=0.0))
-    assert free < steered - 0.1
-    assert free - free_things < steered - things - 0.1
-
-
-def test_steering_moves_the_token_at_its_published_weight(base: Any, rel: Subject) -> None:
+    """At the published weight of the contrast; without the contrast it is nearest to the things."""
     steered, things = nearness(base, learned(base, rel))
+    assert steered > things + 0.05
     free, free_things = nearness(base, learned(base, rel, steering_weight=0.0))
-    assert steered - things > free - free_things
+    assert free < free_things - 0.2
 
 
 @pytest.mark.parametrize("bias", [0.5, 1.0])
