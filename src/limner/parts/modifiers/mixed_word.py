@@ -64,9 +64,9 @@ class mixed_word:
         wide, deep = vectors.shape[-1], self.width
         start = {
             "in": torch.randn(deep, wide, generator=generator) / float(vectors.float().norm(dim=-1).mean()),
-            "in bias": torch.zeros(deep),
+            "in_bias": torch.zeros(deep),
             "out": torch.randn(1, deep, generator=generator) / deep**0.5,
-            "out bias": torch.zeros(1),
+            "out_bias": torch.zeros(1),
             OFFSET: torch.zeros(1, wide),
         }
         own = taken(start, given, base, what=self.word)
@@ -102,8 +102,8 @@ def word_weights(own: Mapping[str, Tensor]) -> Tensor:
     """
     import torch.nn.functional as F
 
-    hidden = F.relu(F.linear(own[WORDS], own["in"], own["in bias"]))
-    return F.linear(hidden, own["out"], own["out bias"])[:, 0].float().sigmoid()
+    hidden = F.relu(F.linear(own[WORDS], own["in"], own["in_bias"]))
+    return F.linear(hidden, own["out"], own["out_bias"])[:, 0].float().sigmoid()
 
 
 def _vectors(base: Base, words: Sequence[str]) -> list[Tensor]:
