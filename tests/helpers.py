@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from limner.engine.sample import sample
 from limner.engine.train import Checkpoint, Progress
 from limner.library.opening import adapter_of
 from limner.library.settings import checked_settings
-from limner.methods import methods
+from limner.methods import card, methods
 from limner.pocket.capabilities import CAPABILITIES
 
 QUICK = limner.PaintSettings(steps=2)
@@ -213,6 +213,50 @@ def person(seed: int = 2_000_003, *, name: str = "rex", count: int = 3) -> Subje
 
     pixels = draw([portrait(Face(made(seed)), seed=seed + k) for k in range(count)]).pixels
     return Subject.of(pixels, noun="person", handle=name)
+
+
+PAIRS = (("dog", "car"), ("cat", "teapot"), ("bear", "boat"), ("robot", "mug"))
+"""Classes of two toys in each picture of a relation."""
+
+
+def related(
+    relation: str = "upside down on", *, name: str = "rel", pairs: Sequence[tuple[str, str]] = PAIRS
+) -> Subject:
+    """A held-out relation of the pocket world, between held-out toys, captioned by their classes and the place."""
+    from limner.pocket.world import Toy, draw, individual, sample
+
+    about: dict[str, Any] = {"relation": relation, "style": "render", "daytime": "noon", "view": "front"}
+    seeds = enumerate(pairs, 2_000_100)
+    toys = [tuple(Toy(individual(kind, seed + k)) for k, kind in enumerate(pair)) for seed, pair in seeds]
+    places = ("beach", "snow", "city", "desert")
+    graphs = [sample(k, toys=both, scene=places[k % 4], **about) for k, both in enumerate(toys)]
+    captions = [f"a photo of a {first} <{name}> a {second}" for first, second in pairs]
+    return Subject.of(draw(graphs).pixels, noun="and", handle=name, kind="relation", captions=captions)
+
+
+def acting(action: str = "handstand", *, name: str = "act", kinds: Sequence[str] = ("dog", "cat", "robot")) -> Subject:
+    """A held-out action of the pocket world, shown on held-out toys; `without` are the same pictures with them
+    standing."""
+    from limner.pocket.world import draw, individual, showing
+
+    places = ("beach", "snow", "city", "desert")
+    who = [individual(kind, 2_000_100 + k) for k, kind in enumerate(kinds)]
+    acts, stands = (
+        draw([showing(one, seed=k, scene=places[k % 4], action=what) for k, one in enumerate(who)]).pixels
+        for what in (action, "standing")
+    )
+    captions = [f"a photo of a {kind} <{name}>" for kind in kinds]
+    return Subject.of(acts, noun="standing", handle=name, kind="action", captions=captions, without=stands)
+
+
+MEANINGS = [name for name, function in methods().items() if card(function).scope == ("semantic",)]
+"""Methods for relations and actions alone, which need captions."""
+
+
+@cache
+def meaning(name: str, handle: str = "rex") -> Subject:
+    """A relation, or an action for a method of actions."""
+    return acting(name=handle) if name == "adi" else related(name=handle)
 
 
 def open_image(path: Path) -> Image.Image:

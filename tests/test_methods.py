@@ -32,6 +32,7 @@ from limner.methods import card, methods
 from limner.parts.attention import kept_to_regions
 
 from .helpers import (
+    MEANINGS,
     PAINTED,
     Learned,
     adapter,
@@ -39,6 +40,7 @@ from .helpers import (
     begun_weights,
     deaf,
     learn_fast,
+    meaning,
     paint_latents,
     person,
     same,
@@ -70,11 +72,11 @@ def ada() -> Subject:
 
 @pytest.fixture
 def rex(request: pytest.FixtureRequest, base: Any, rex: Subject, ada: Subject) -> Subject:
-    """The toy, or a person under the same handle for methods of faces alone. Weights that did not come with limner are
-    there."""
+    """The toy; under the same handle a person for methods of faces alone, and a captioned relation or action for
+    methods of meanings alone. Weights that did not come with limner are there."""
     name = request.node.callspec.params["name"]
     begun_weights(name, base)
-    return ada if for_faces(name) else rex
+    return ada if for_faces(name) else meaning(name) if name in MEANINGS else rex
 
 
 @cache
@@ -239,6 +241,8 @@ def paint_at_half_scale(base: Any, concept: limner.Concept) -> Tensor | None:
 def test_three_subjects_in_one_prompt_are_painted_or_refused(base: Any, rex: Subject, name: str) -> None:
     """Three concepts of a method, without regions and with two: a picture, or an error that says why not."""
     more = others(faces=for_faces(name))
+    if name in MEANINGS:
+        more = (meaning(name, "bo"), meaning(name, "kit"))
     subjects = (rex, *(replace(s, handle=handle) for s, handle in zip(more, ("<bo>", "<kit>"), strict=True)))
     adapters = [replace(adapter(base, name, subject), noun=subject.noun) for subject in subjects]
     masks = region_masks(

@@ -13,7 +13,7 @@ from limner.bases.common.loading import load
 from limner.core.subject import Subject
 from limner.errors import FileError, InputError
 from limner.methods import methods
-from tests.helpers import fast, same, state, untouched
+from tests.helpers import MEANINGS, fast, meaning, same, state, untouched
 
 from .families import stable_diffusion
 
@@ -31,6 +31,7 @@ LOOKING = (
     "personamagic",
     "he_data_perspective",
     "unictokens",
+    "mc_ti",
 )  # look at pictures through a CLIP beside the base
 RECOGNISING = ("celeb_basis",)  # through networks of faces
 MASKED = ("persam", "break_a_scene", "perfusion", "infusion", "hifi_tuner", "clic", "magicapture")
@@ -60,7 +61,8 @@ def masked(rex: Subject) -> Subject:
 )
 def test_every_method_runs_on_it(tiny: Any, masked: Subject, name: str) -> None:
     before = state(tiny)
-    concept = limner.learn(tiny, masked, method=name, **fast(methods()[name], rank=2))
+    subject = meaning(name) if name in MEANINGS else masked
+    concept = limner.learn(tiny, subject, method=name, **fast(methods()[name], rank=2))
     pictures = limner.paint(
         tiny, "<rex> on the beach", concepts=[concept], count=2, settings=limner.PaintSettings(steps=2)
     )

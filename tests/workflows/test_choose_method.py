@@ -48,7 +48,8 @@ def test_the_choice_follows_what_was_measured(goal: str, budget: float | None, n
 
 def test_what_is_not_for_the_kind_is_not_chosen() -> None:
     assert choose(base="pocket", kind="style", goal="best").method in ("stylealigned", "textual_inversion")
-    assert choose(base="pocket", kind="relation").method == DEFAULT
+    assert choose(base="pocket", kind="relation").method == "reversion"
+    assert choose(base="pocket", kind="action", photographs=True).method == "adi"
 
 
 def test_a_base_where_nothing_was_measured_gets_the_fields_way() -> None:

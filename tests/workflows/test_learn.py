@@ -19,7 +19,8 @@ from limner.engine.checkpoint import CHECKPOINT
 from limner.errors import FileError, InputError, PictureError, PromptError, TeachingError, UnknownName
 from limner.library.settings import checked_settings
 from limner.methods import find
-from tests.helpers import same, save_pictures, state, untouched
+from limner.workflows.learn_plan import preview_prompts
+from tests.helpers import acting, related, same, save_pictures, state, untouched
 
 STEPS = 16
 SCRIPT = f"""
@@ -237,6 +238,36 @@ def test_a_picture_without_the_subject_is_noted(
     words = ["learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path, "--method", "ip_adapter"]
     assert main([str(word) for word in [*words, "--no-score", "--no-check", "--preview", "0"]]) == 0
     assert "no toy is visible in empty.png" in capsys.readouterr().err
+
+
+def test_a_relation_is_learned_from_a_folder_of_captioned_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its method is chosen by its kind; without the captions, the file to write one into is named."""
+    from limner.apps.cli.main import main
+
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    for k, picture in enumerate(related().pictures):
+        assert picture.image is not None
+        picture.image.save(folder / f"{k}.png")
+    words = ["learn", folder, "--kind", "relation", "--class", "and", "--name", "rel", "--out", out]
+    words += ["--no-score", "--no-check", "--preview", 0, "--steps", 1, "--method", "reversion"]
+    assert main([str(word) for word in words]) == 1
+    assert "a photo of a dog <rel> a car' into 0.txt" in " ".join(capsys.readouterr().err.split())
+    for k, picture in enumerate(related().pictures):
+        (folder / f"{k}.txt").write_text(picture.caption)
+    assert main([str(word) for word in words]) == 0
+    concept = limner.Concept.load(out / "rel.safetensors")
+    assert concept.method == "reversion"
+    assert concept.subject["kind"] == "relation"
+    assert concept.subject["pictures"][0]["caption"] == "a photo of a dog <rel> a car"
+
+
+def test_previews_of_a_relation_or_an_action_show_others(rex: Subject) -> None:
+    assert all("<rel> a" in prompt for prompt in preview_prompts(related()))
+    assert preview_prompts(acting())[0] == "a photo of a cat <act>"
+    assert preview_prompts(rex)[1] == "<rex> on the beach"
 
 
 def test_a_caption_that_is_too_long_is_told_before_teaching(base: Any, rex: Subject) -> None:

@@ -131,7 +131,8 @@ class Batch:
     render: Callable[[Any], Tensor] | None = None  # `adapted.Adapted` (which imports this module) -> [B, C, h, w]
     # [B, 2]: range of each row's time, as shares of the base's; None: the range of the source
     times: Tensor | None = None
-    gathered: Mapping[str, Tensor] = field(default_factory=dict)  # tensors that its source made at the stage's start
+    # further tensors of its source, whole in every part of the batch: made at the stage's start, or drawn beside it
+    gathered: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def layout(self) -> tuple[Any, ...]:

@@ -56,6 +56,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "captions": (1, 1_000_000), "questions": (1, 1024), "loss_scale": (0, 1e6), "tries": (1, 1000),
     "forward_strength": (0, 1), "low_picture": (0, 4096), "middle_picture": (0, 4096),
     "high_picture": (0, 4096), "global_queries": (0, 1024), "local_queries": (1, 1024), "decoder_layers": (1, 256),
+    "positives": (1, 56), "bias": (0, 1), "suppressed": (0, 1), "floor": (0, 1), "blocked": (0, 1),
+    "attribute_words": (1, 4096), "object_words": (1, 4096), "top_words": (1, 4096),
 }  # fmt: skip
 """Name of a setting -> least and greatest value. Names that end in `_lr` or `_steps` have the limits of `lr` and
 `steps`, but zero steps are allowed."""

@@ -35,6 +35,10 @@ toys' renders, mean over the pictures). Renders of 24 held-out toys of 12 classe
 DreamBench at 0.58 and less."""
 
 
+OF_MEANINGS = {"relation": "reversion", "action": "adi"}
+"""Kind of a subject that is no thing -> the method for it; the benches on toys and people do not measure it."""
+
+
 class Choice(NamedTuple):
     """A method, and why."""
 
@@ -61,6 +65,8 @@ def choose(
     """
     if goal not in GOALS:
         raise UnknownName("goal", goal, GOALS)
+    if kind in OF_MEANINGS:
+        return Choice(OF_MEANINGS[kind], f"it is made for {with_article(kind)}, whose captions name what has it")
     about = capabilities_of(base)
     if about.bench is None:
         name = "dreambooth" if goal == "best" else DEFAULT

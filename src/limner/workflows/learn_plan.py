@@ -187,8 +187,17 @@ def _places(
 
 
 def preview_prompts(subject: Subject) -> list[str]:
-    """Prompts of the previews after training."""
-    return [f"a photo of {subject.handle}", f"{subject.handle} on the beach", f"{subject.handle} in the snow"]
+    """Prompts of the previews after training. A relation or an action is shown on things that its pictures need not
+    show."""
+    return [template.format(subject.handle) for template in PREVIEWS.get(subject.kind, PREVIEWS["object"])]
+
+
+PREVIEWS = {
+    "object": ("a photo of {}", "{} on the beach", "{} in the snow"),
+    "relation": ("a photo of a cat {} a car", "a photo of a car {} a cat", "a photo of a robot {} a dog"),
+    "action": ("a photo of a cat {}", "a photo of a robot {}", "a photo of a dog {} on the beach"),
+}
+"""Kind of the subject -> templates of previews; those of an object serve every other kind."""
 
 
 def _first_notes(request: LearnRequest, subject: Subject) -> Iterator[str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Generator, Tensor
 
     from limner.core.base import Base
@@ -22,6 +24,29 @@ def clip_global(base: Base, pixels: Tensor) -> Tensor:
 
     with torch.no_grad():
         return base.picture_features(pixels)
+
+
+AT_ONCE = 500
+"""Texts that are encoded in one run."""
+
+
+def word_similarities(base: Base, pixels: Tensor, words: Sequence[str]) -> Tensor:
+    """[B, n]: cosines of pictures to "a photo of a WORD" for every word. Raises `InputError` on a base whose CLIP
+    compares no texts with pictures.
+
+    base: the base
+    pixels: [B, 3, H, W] in [0, 1]
+    words: the words
+    """
+    import torch
+    import torch.nn.functional as F
+
+    prompts = [f"a photo of a {word}" for word in words]
+    with torch.no_grad():
+        pictures = base.picture_features(pixels).float()
+        runs = [prompts[start : start + AT_ONCE] for start in range(0, len(prompts), AT_ONCE)]
+        texts = torch.cat([base.text_features(run, words={}) for run in runs]).float()
+    return F.normalize(pictures, dim=-1) @ F.normalize(texts, dim=-1).T
 
 
 def clip_places(base: Base, pixels: Tensor) -> Tensor:

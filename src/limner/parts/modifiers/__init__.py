@@ -12,6 +12,7 @@ from .head_low_rank import head_low_rank
 from .image_attention import attention_consistency, image_attention, otsu
 from .low_rank import low_rank
 from .mapped_words import mapped_words
+from .mixed_word import mixed_word, mixture, nouns_shown, word_weights
 from .motion import motion_modules
 from .names import encoded_mean_name, name_vectors
 from .neurons import concept_neurons
@@ -65,12 +66,15 @@ __all__ = [
     "low_rank",
     "mapped_words",
     "maps_of",
+    "mixed_word",
+    "mixture",
     "motion_modules",
     "multiplied",
     "name_vectors",
     "neural",
     "new_word",
     "noun_state",
+    "nouns_shown",
     "null_text",
     "opened_control",
     "orthogonal",
@@ -105,4 +109,5 @@ __all__ = [
     "varying_word",
     "watched_text",
     "watched_word",
+    "word_weights",
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from limner.core.types import Live
 from limner.errors import InputError
+from limner.parts.encoders.clip import word_similarities
 
 from .parameters import taken
 from .words import resized
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 SHARP = 100.0  # CLIP's own factor of similarities
 MOST_WORDS = 5000  # words that are compared with the pictures, at most
-AT_ONCE = 500  # texts that are encoded in one run
 
 
 @dataclass(frozen=True)
@@ -79,21 +79,17 @@ def _directions(base: Base, dims: int) -> Tensor:
 
 def _seen(base: Base, subject: Subject, noun: Tensor) -> Tensor:
     import torch
-    import torch.nn.functional as F
 
     if not subject.pictures:
         return noun
     known = [(word, vector) for word in sorted(base.vocabulary) if len(vector := base.word_vectors(word)) == 1]
     vectors = torch.cat([vector for _, vector in known]).float()
     near = torch.cosine_similarity(vectors, noun.float()).topk(min(MOST_WORDS, len(known))).indices
-    vectors, prompts = vectors[near], [f"a photo of a {known[k][0]}" for k in near.tolist()]
+    vectors = vectors[near]
     try:
-        with torch.no_grad():
-            runs = [prompts[start : start + AT_ONCE] for start in range(0, len(prompts), AT_ONCE)]
-            pictures = base.picture_features(subject.tensor(base.picture_size))
-            texts = torch.cat([base.text_features(run, words={}) for run in runs])
+        pictures = subject.tensor(base.picture_size)
+        alike = SHARP * word_similarities(base, pictures, [known[k][0] for k in near.tolist()])
     except InputError:
         return noun
-    alike = SHARP * F.normalize(pictures.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
     mean = (torch.softmax(alike, -1) @ vectors).mean(0, keepdim=True)
     return (mean / mean.norm() * noun.norm()).to(noun)

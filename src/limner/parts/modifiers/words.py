@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -202,6 +202,16 @@ def real_words(base: Base) -> Tensor:
     if not one_token_vectors:
         raise InputError(f"{base.name} knows no whole words as one token, which this method needs to find the nearest")
     return torch.cat(one_token_vectors)
+
+
+def one_token_vectors(base: Base, words: Iterable[str]) -> dict[str, Tensor]:
+    """The input vector [1, D] of each of these words that the base knows as one token.
+
+    base: the base
+    words: words in small letters
+    """
+    vectors = {word: base.word_vectors(word).detach() for word in words if word in base.vocabulary}
+    return {word: vector for word, vector in vectors.items() if len(vector) == 1}
 
 
 def nearest(vectors: Tensor, table: Tensor, count: int) -> Tensor:

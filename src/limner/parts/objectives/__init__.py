@@ -3,11 +3,13 @@
 from .anchors import near_anchor
 from .attention import attention_on_mask, attention_refocused, attention_within_mask
 from .balancing import momentum_consistency, worst_subject
+from .classification import classification
 from .codes import near_base, off_face
 from .consolidation import consolidation, fisher
 from .context import context_maps, context_states
 from .contrast import contrast
-from .denoising import denoising, penalty, scaled_denoising
+from .denoising import denoising, penalty, scaled_denoising, suppressed_denoising
+from .disentangled import action_denoising
 from .disentangling import apart, picture_alone, without_picture
 from .distillation import distillation
 from .guided import guided_denoising
@@ -28,11 +30,13 @@ from .reward_feedback import face_worths, reward_feedback, structure_worth
 from .rewards import clip_reward, policy_gradient, reward
 from .self_regularised import self_regularised
 from .starts import near_begin
+from .steering import steering
 from .text_balance import text_balance
 from .understanding import facts_of, knowledge, recognition_answer
 from .views import appearance_contrast, semantic_contrast
 
 __all__ = [
+    "action_denoising",
     "among_words",
     "apart",
     "appearance_contrast",
@@ -40,6 +44,7 @@ __all__ = [
     "attention_refocused",
     "attention_within_mask",
     "class_outside",
+    "classification",
     "clip_reward",
     "consolidation",
     "context_maps",
@@ -87,7 +92,9 @@ __all__ = [
     "short",
     "sometimes_masked",
     "squared_length",
+    "steering",
     "structure_worth",
+    "suppressed_denoising",
     "text_balance",
     "without_picture",
     "worst_subject",

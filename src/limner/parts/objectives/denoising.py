@@ -25,25 +25,30 @@ def denoising(source: Source) -> Objective:
     return Objective(f"denoising({source.name})", source, denoising_error, any_target=True)
 
 
-def denoising_error(step: Step, *, by_weight: bool = True) -> Tensor:
+def denoising_error(step: Step, *, by_weight: bool = True, weights: Tensor | None = None) -> Tensor:
     """The value of `denoising` on a step's own batch.
 
     step: the training step
     by_weight: whether rows count by the batch's weights
+    weights: weights [B] of rows in the place of the batch's
     """
     error, counts = step.adapted.base.error(step.prediction.output, step.target)  # [B, C, h, w]
-    mask, weight = step.batch.mask, step.batch.weight if by_weight else None
+    mask, weight = step.batch.mask, (step.batch.weight if by_weight else None) if weights is None else weights
     if counts is not None:  # rows differ in their number of masked tokens
         element_weights = counts if mask is None else counts * (mask > 0.5)
         element_weights = element_weights if weight is None else element_weights * weight.view(-1, 1, 1, 1)
         total: Tensor = (error * element_weights).sum() / element_weights.sum().clamp_min(1e-6)
         return total
-    if mask is None:
-        each = error.mean(dim=(1, 2, 3))
-    else:
-        each = (error * mask).sum(dim=(1, 2, 3)) / (mask.sum(dim=(1, 2, 3)) * error.shape[1]).clamp_min(1)
+    each = _row_means(error, mask)
     mean: Tensor = each.mean() if weight is None else (each * weight).sum() / weight.sum()
     return mean
+
+
+def _row_means(error: Tensor, mask: Tensor | None) -> Tensor:
+    """[B]: the mean error of each row, over its mask."""
+    if mask is None:
+        return error.mean(dim=(1, 2, 3))
+    return (error * mask).sum(dim=(1, 2, 3)) / (mask.sum(dim=(1, 2, 3)) * error.shape[1]).clamp_min(1)
 
 
 def scaled_denoising(source: Source) -> Objective:
@@ -61,6 +66,28 @@ def scaled_denoising(source: Source) -> Objective:
         return denoising_error(step) * weight.mean()  # the weighted mean, times the weights' sum over their number
 
     return Objective(f"denoising({source.name})", source, value, any_target=True)
+
+
+def suppressed_denoising(source: Source, *, below: float, floor: float = 0.0) -> Objective:
+    """`denoising` with less weight on rows of little noise, where the fine details of pictures are learned.
+
+    It is the high-frequency suppressor of Inv-ReVersion (Applied Sciences 14(8):3338), whose form is not published: the
+    weight rises linearly from `floor` at time 0 to 1 at the share `below` of the times. Raises `ValueError` unless
+    0 <= floor <= 1 and 0 <= below <= 1.
+
+    source: batches of pictures with captions
+    below: share of the times, from 0 (clean pictures) to 1, below which rows count less
+    floor: weight at time 0
+    """
+    if not (0 <= floor <= 1 and 0 <= below <= 1):
+        raise ValueError(f"weight and share of the times are from 0 to 1, not {floor} and {below}")
+
+    def value(step: Step) -> Tensor:
+        share = step.time.float() / step.adapted.base.num_train_times
+        weights = floor + (1 - floor) * (share / max(below, 1e-6)).clamp(0, 1)
+        return denoising_error(step, weights=weights) * weights.mean()
+
+    return Objective(f"denoising({source.name})", source, value, any_target=True, across=True)
 
 
 def penalty(source: Source, *, name: str, of: Callable[[Any], Tensor]) -> Objective:

@@ -30,9 +30,11 @@ from .rescaled import rescaled_photos
 from .retrieved import retrieved
 from .scheduled import scheduled, with_memory
 from .shown import all_seen
+from .statements import check_statements, statement_of
 from .styles import pairs_of_styles
 from .texts import corpus_texts
-from .times import at_times, cubic_times, mostly_at
+from .times import at_times, cubic_times, mostly_at, noisier
+from .triplets import action_triplets
 
 __all__ = [
     "FACE_TEMPLATES",
@@ -42,6 +44,7 @@ __all__ = [
     "Hole",
     "Mapped",
     "Truth",
+    "action_triplets",
     "all_seen",
     "any_map",
     "at_times",
@@ -51,6 +54,7 @@ __all__ = [
     "by_score",
     "called",
     "captioned",
+    "check_statements",
     "class_pictures",
     "corpus_texts",
     "cubic_times",
@@ -66,6 +70,7 @@ __all__ = [
     "joined",
     "mask_of",
     "mostly_at",
+    "noisier",
     "pairs",
     "pairs_of_people",
     "pairs_of_styles",
@@ -81,6 +86,7 @@ __all__ = [
     "retrieved",
     "scheduled",
     "shown_for",
+    "statement_of",
     "style_photos",
     "uncertain",
     "with_estimated_masks",
