@@ -165,6 +165,31 @@ class PaintRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SwapRequest(Request):
+    """Put a concept's subject into a photo, in the place of something there."""
+
+    kind_of_work: ClassVar[str] = "swap"
+
+    photo: Path
+    concept: ConceptChoice
+    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    where: Path | None = None  # mask of the photo, white where it may change
+    prompt: str = ""  # empty: from the source's prompt, or "a photo of" the subject
+    source_noun: str = ""  # noun of the thing that is replaced; empty: the subject's class
+    source_prompt: str = ""  # prompt of the photo; empty: the prompt with that noun in the handle's place
+    how: str = ""  # method whose way into a picture is taken; empty: the concept's own, else photoswap
+    settings: Settings = field(default_factory=dict)  # of that method
+    seed: int = 0
+    count: int = 1
+    out: Path = Path("out/swap")
+    overwrite: bool = False
+    steps: int = 50
+    guidance: float = 7.5
+    negative: str = ""
+    any_base: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreRequest(Request):
     """Score a concept beside its base."""
 
@@ -252,7 +277,7 @@ class PretrainRequest(Request):
 REQUESTS: Mapping[str, type[Request]] = {
     kind.kind_of_work: kind
     for kind in (
-        *(LearnRequest, PaintRequest, ScoreRequest, CheckRequest),
+        *(LearnRequest, PaintRequest, SwapRequest, ScoreRequest, CheckRequest),
         *(ExportRequest, PublishRequest, PretrainRequest),
     )
 }

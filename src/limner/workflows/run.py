@@ -14,6 +14,7 @@ from .requests import (
     PublishRequest,
     Request,
     ScoreRequest,
+    SwapRequest,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ def run(request: Request) -> Iterator[Event]:
             from .paint_request import paint_request
 
             return paint_request(request)
+        case SwapRequest():
+            from .swap_request import swap_request
+
+            return swap_request(request)
         case ScoreRequest():
             from .score_request import score_request
 

@@ -32,6 +32,7 @@ from . import (
     publish,
     report,
     score,
+    swap,
     words,
 )
 from .aliases import translated
@@ -105,6 +106,7 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     learn.add_to(commands, arguments)
     paint.add_to(commands)
+    swap.add_to(commands)
     score.add_to(commands)
     bench.add_to(commands)
     report.add_to(commands)
