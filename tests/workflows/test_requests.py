@@ -26,6 +26,7 @@ from limner.workflows.requests import (
     Request,
     ScoreRequest,
     SwapRequest,
+    TryOnRequest,
     read_request,
 )
 from limner.workflows.run import run
@@ -89,6 +90,7 @@ EVERY: tuple[Request, ...] = (
         settings={"cross": 0.5},
         count=2,
     ),
+    TryOnRequest(person=Path("a.png"), garment=Path("b.png"), base=BASE, where=Path("c.png"), noun="coat", count=2),
     ScoreRequest(concept=CONCEPT, prompts=("<rex>",), photos=Path("photos"), out=Path("sheets")),
     CheckRequest(concept=CONCEPT, steps=2, any_base=True),
     ExportRequest(concept=CONCEPT, to="kohya", rank=16),
@@ -105,7 +107,7 @@ def test_a_request_comes_back_equal(request_: Request) -> None:
     plain = type(request_)(
         **{
             name: getattr(request_, name)
-            for name in ("concept", "to", "method", "prompts", "pictures", "photo")
+            for name in ("concept", "to", "method", "prompts", "pictures", "photo", "person", "garment")
             if hasattr(request_, name)
         }
     )

@@ -11,6 +11,7 @@ from limner.core.capabilities import Bench, Capabilities, Judge
 from . import SIZE, judges
 from .corpus import toys
 from .face_networks import PocketFaces
+from .garment_corpus import garments
 from .people_corpus import people
 from .subjects import DEVELOPMENT, prompts, toy
 
@@ -125,6 +126,7 @@ CAPABILITIES = Capabilities(
     multimodal=str(judges.WEIGHTS / "multimodal"),
     corpus=toys(),
     people=people(),
+    garments=garments(),
     known_words=known_words,
     weights=judges.WEIGHTS / "methods",
     full_size=False,

@@ -190,6 +190,26 @@ class SwapRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TryOnRequest(Request):
+    """Put a garment on the person in a photo."""
+
+    kind_of_work: ClassVar[str] = "try-on"
+
+    person: Path
+    garment: Path
+    base: BaseChoice = field(default_factory=BaseChoice)
+    where: Path | None = None  # mask of the person's photo, white where the garment goes; None: below the face
+    noun: str = "shirt"  # the kind of garment
+    method: str = "pe_viton"
+    seed: int = 0
+    count: int = 1
+    out: Path = Path("out/try-on")
+    overwrite: bool = False
+    steps: int = 25
+    guidance: float = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreRequest(Request):
     """Score a concept beside its base."""
 
@@ -277,7 +297,7 @@ class PretrainRequest(Request):
 REQUESTS: Mapping[str, type[Request]] = {
     kind.kind_of_work: kind
     for kind in (
-        *(LearnRequest, PaintRequest, SwapRequest, ScoreRequest, CheckRequest),
+        *(LearnRequest, PaintRequest, SwapRequest, TryOnRequest, ScoreRequest, CheckRequest),
         *(ExportRequest, PublishRequest, PretrainRequest),
     )
 }

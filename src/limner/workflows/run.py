@@ -15,6 +15,7 @@ from .requests import (
     Request,
     ScoreRequest,
     SwapRequest,
+    TryOnRequest,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ def run(request: Request) -> Iterator[Event]:
             from .swap_request import swap_request
 
             return swap_request(request)
+        case TryOnRequest():
+            from .try_on_request import try_on_request
+
+            return try_on_request(request)
         case ScoreRequest():
             from .score_request import score_request
 

@@ -33,6 +33,7 @@ from . import (
     report,
     score,
     swap,
+    try_on,
     words,
 )
 from .aliases import translated
@@ -107,6 +108,7 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     learn.add_to(commands, arguments)
     paint.add_to(commands)
     swap.add_to(commands)
+    try_on.add_to(commands)
     score.add_to(commands)
     bench.add_to(commands)
     report.add_to(commands)

@@ -58,6 +58,7 @@ def add_to(commands: Any) -> None:
         help="settings of that method for this picture, such as self_output=0.5",
     )
     add_painting(parser, out="out/swap", steps=50, guidance=7.5)
+    parser.add_argument("--negative", default="", help="negative prompt: what not to paint")
     parser.add_argument(
         "--any-base", action="store_true", help="use the concept on another base of its family, such as a distilled one"
     )
@@ -79,7 +80,6 @@ def add_painting(parser: Parser, *, out: str, steps: int, guidance: float) -> No
         default=guidance,
         help=f"classifier-free guidance: higher follows the prompt more closely; 1 is none (default: {guidance:g})",
     )
-    parser.add_argument("--negative", default="", help="negative prompt: what not to paint")
 
 
 def swap(given: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from .aligner import aligner_net, alignment
 from .attention_mixture import attention_mixture, router_prior
 from .box_channel import box_channel
 from .clean_reference import clean_reference
-from .collage_network import collage_network
+from .collage_network import SILHOUETTE, collage_network
 from .context_stack import context_stack
 from .convolutional import details_of_pixels
 from .decoupled_cross_attention import decoupled_cross_attention
@@ -45,6 +45,7 @@ from .words_of_pictures import words_of_pictures
 __all__ = [
     "IDENTITY",
     "KEYPOINTS",
+    "SILHOUETTE",
     "aligner_net",
     "alignment",
     "attending",

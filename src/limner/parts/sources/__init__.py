@@ -10,6 +10,7 @@ from .edited import edited_portraits
 from .estimated import estimated_masks, mask_of, with_estimated_masks
 from .expert_pairs import expert_pairs
 from .feedback import by_hand, by_score, feedback
+from .garments import pairs_of_garments
 from .hidden_patches import with_hidden_patches
 from .inpainting import with_holes
 from .joined import joined
@@ -56,6 +57,7 @@ __all__ = [
     "mask_of",
     "mostly_at",
     "pairs",
+    "pairs_of_garments",
     "pairs_of_people",
     "people_by_age",
     "photos",
