@@ -106,7 +106,7 @@ class NullText(NamedTuple):
     """The result of null-text inversion."""
 
     negatives: Tensor  # [steps, n, L, D]: hidden states that the negative branch reads in each step
-    latents: list[Tensor]  # what guided sampling with them passes through, as the way that they were found for
+    latents: list[Tensor]  # the way of guided sampling with them: before each step and after the last
 
 
 def null_text_inverted(
@@ -122,7 +122,7 @@ def null_text_inverted(
     lr: float = 1e-2,
 ) -> NullText:
     """Null-text inversion (arXiv:2211.09794): for each step, hidden states of the negative branch with which guided
-    sampling follows a way that was found without guidance.
+    sampling follows a way that was inverted without guidance.
 
     Each step's states start from the step before. Its optimisation ends early at TOLERANCE.
 
@@ -136,7 +136,7 @@ def null_text_inverted(
     rounds: updates for each step
     lr: learning rate, which falls by half over the steps
     """
-    count, now, states, found, passed = len(times), way[0], against, [], [way[0]]
+    count, now, states, negatives, passed = len(times), way[0], against, [], [way[0]]
     for step in range(count):
         at = _at(base, times, step, len(now))
         states = states.detach().clone().float().requires_grad_()
@@ -159,9 +159,9 @@ def null_text_inverted(
         states = states.detach()
         with torch.no_grad():
             now = reached(states)
-        found.append(states.to(against))
+        negatives.append(states.to(against))
         passed.append(now)
-    return NullText(torch.stack(found), passed)
+    return NullText(torch.stack(negatives), passed)
 
 
 def _stepped(base: Base, now: Tensor, output: Tensor, times: Tensor, step: int) -> Tensor:
