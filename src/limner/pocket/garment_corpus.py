@@ -1,4 +1,4 @@
-"""Garments of the pocket world's training split as a corpus, each worn by several people."""
+"""Garments of the pocket world's training split as a corpus, each on several people."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class garments:
         return f"a person in {name}"
 
     def looks(self, picture: int) -> str:
-        worn = _graph(picture).people[0].garment
-        pattern = worn.colours[0] if worn.pattern == "plain" else f"{worn.colours[0]} and {worn.colours[1]}"
-        return f"a {pattern} {worn.kind}"
+        cloth = _graph(picture).people[0].garment
+        colours = cloth.colours[0] if cloth.pattern == "plain" else f"{cloth.colours[0]} and {cloth.colours[1]}"
+        return f"{'an' if colours[0] in 'aeiou' else 'a'} {colours} {cloth.kind}"
 
     def text(self, number: int) -> str:
         picture = number % (len(self.subjects) * NUM_VIEWS)
@@ -87,6 +87,6 @@ def _graph(picture: int) -> Any:
 
     rng = np.random.default_rng((picture, 71))
     face = sample_people(picture, rng, world=CORE, split="train", distance="medium").people[0]
-    worn = garment(SPLITS["train"].start + picture // NUM_VIEWS, patterns=CORE.patterns)
-    alone = replace(face, garment=worn, accessories=(), accessory_colours=(), place=(0.0, 0.0, 0.0))
+    cloth = garment(SPLITS["train"].start + picture // NUM_VIEWS, patterns=CORE.patterns)
+    alone = replace(face, garment=cloth, accessories=(), accessory_colours=(), place=(0.0, 0.0, 0.0))
     return sample_people(picture, rng, world=CORE, split="train", people=(alone,), distance="medium")

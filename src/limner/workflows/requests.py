@@ -178,7 +178,7 @@ class SwapRequest(Request):
     source_noun: str = ""  # noun of the thing that is replaced; empty: the subject's class
     source_prompt: str = ""  # prompt of the photo; empty: the prompt with that noun in the handle's place
     how: str = ""  # method whose way into a picture is taken; empty: the concept's own, else photoswap
-    settings: Settings = field(default_factory=dict)  # of that method
+    settings: Settings = field(default_factory=dict)  # that method's
     seed: int = 0
     count: int = 1
     out: Path = Path("out/swap")

@@ -92,8 +92,8 @@ def opened_photo(photo: Path, where: Path | None) -> tuple[Image.Image, Image.Im
         raise InputError(f"the mask is {sizes[0]} pixels and the photo {sizes[1]}: give a mask of the photo's size")
     low, high = mask.convert("L").point(lambda value: 255 if value >= 128 else 0).getextrema()
     if low == high:
-        found, wanted = ("white", "black where it must stay") if low else ("black", "white where it may change")
-        raise InputError(f"the mask of {photo} is {found} everywhere: expected {wanted}")
+        colour, wanted = ("white", "black where it must stay") if low else ("black", "white where it may change")
+        raise InputError(f"the mask of {photo} is {colour} everywhere: expected {wanted}")
     return reference.image, mask
 
 

@@ -33,7 +33,7 @@ class swapped_attention:
     """In the first steps, self-attention outputs, self-attention maps and cross-attention maps of the source replace
     the picture's own, in the branch of the prompt.
 
-    Of cross-attention maps, only those of tokens that both prompts share are replaced (the refinement of
+    Cross-attention maps are replaced for tokens that both prompts share (the refinement of
     prompt-to-prompt, arXiv:2208.01626). As in the authors' code, self-attention maps follow the source until
     `self_output + self_map`, in layers of at most LARGEST positions.
 
@@ -274,7 +274,7 @@ class attended:
         if moment.step <= self.begin * moment.total:
             return None
         size = moment.latents.shape[-2:]
-        masks = [found for name in ("source", "target") if (found := self._of(swap, name, size)) is not None]
+        masks = [mask for name in ("source", "target") if (mask := self._of(swap, name, size)) is not None]
         if not masks:
             raise InputError(
                 f"{swap.part.handle} cannot be located: {moment.adapted.base.name} has no cross-attention layer of at most "
@@ -300,9 +300,9 @@ def _add(swap: Swap, name: str, maps: Tensor, columns: Tensor) -> None:
     """Add maps [rows, H, N, M] of the tokens [rows or 1, M] to those of earlier steps and layers."""
     wanted = columns.to(maps)[:, None, None, : maps.shape[3]]
     if bool(wanted.any()):
-        found = (maps[..., : wanted.shape[3]] * wanted).sum(-1).mean(1).float()
+        sums = (maps[..., : wanted.shape[3]] * wanted).sum(-1).mean(1).float()
         key = ("located", name, maps.shape[2])
-        swap.cache[key] = swap.cache[key] + found if key in swap.cache else found
+        swap.cache[key] = swap.cache[key] + sums if key in swap.cache else sums
 
 
 def _moved(source: Tensor, own: Tensor, aligned: Tensor) -> Tensor:

@@ -170,10 +170,10 @@ def onto_scene(part: scene_collage) -> LatentOperation:
         import torch
 
         assert moment.sampling is not None
-        latents, kept = moment.latents, moment.sampling.state
-        state: Collage | None = kept.get(SWAP)
+        latents, shared = moment.latents, moment.sampling.state
+        state: Collage | None = shared.get(SWAP)
         if state is None:
-            state = kept[SWAP] = _begun(part, moment)
+            state = shared[SWAP] = _begun(part, moment)
             latents = torch.lerp(state.scene[moment.step], latents, state.box)
             latents = torch.lerp(latents, state.reference[moment.step], state.subject)
         check_alone(state.part, part, moment)
@@ -250,9 +250,9 @@ def _boxes(base: Base, moment: Moment, pixels: Tensor | None) -> Tensor:
         return boxes_around(mask)
     if pixels is None or base.segmenter is None:
         return middle
-    found = (base.segmenter(pixels) > WITHIN).float()[:, None].to(base.device)
-    there = (found.mean((1, 2, 3)) >= LEAST) & (found.mean((1, 2, 3)) < 1)
-    return torch.where(there[:, None], boxes_around(found), middle)
+    masks = (base.segmenter(pixels) > WITHIN).float()[:, None].to(base.device)
+    there = (masks.mean((1, 2, 3)) >= LEAST) & (masks.mean((1, 2, 3)) < 1)
+    return torch.where(there[:, None], boxes_around(masks), middle)
 
 
 def _squares(boxes: Tensor) -> Tensor:

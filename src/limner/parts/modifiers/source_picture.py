@@ -255,8 +255,8 @@ def _way(
     states, against = adapted.text_states(prompts), moment.against[rows]
     text = outside_of_sampling(moment, prompts, states)
 
-    def negative(x: Tensor, at: Tensor, null: Tensor) -> Tensor:
-        return outside_of_sampling(moment, [""] * len(x), null)(x, at)
+    def negative(x: Tensor, at: Tensor, against: Tensor) -> Tensor:
+        return outside_of_sampling(moment, [""] * len(x), against)(x, at)
 
     def guided(x: Tensor, at: Tensor) -> Tensor:
         towards = text(x, at)
@@ -270,11 +270,11 @@ def _way(
     if known is None or not _equal(known[0], about):
         with torch.no_grad():
             clean = base.encode(pixels)[0].to(base.dtype)
-        way, found = inverted_along(base, text, clean, moment.times), None
+        way, null = inverted_along(base, text, clean, moment.times), None
         if part.rounds and moment.guidance != 1:
             given: dict[str, Any] = {"guidance": moment.guidance, "rounds": part.rounds}
-            found = null_text_inverted(base, text, negative, way, against, moment.times, **given).negatives
-        known = adapted.cache[SWAP, part] = about, torch.stack(way), found
+            null = null_text_inverted(base, text, negative, way, against, moment.times, **given).negatives
+        known = adapted.cache[SWAP, part] = about, torch.stack(way), null
     return known[1], known[2]
 
 

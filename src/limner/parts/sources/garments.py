@@ -1,4 +1,4 @@
-"""References of a garment and a picture in which it is worn: batches for pre-training try-on."""
+"""References of a garment and a picture of somebody in it: batches for pre-training try-on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def garments_of(base: Base) -> Corpus:
     corpus = base.capabilities.garments
     if corpus is None:
         raise InputError(
-            f"this method is trained on pictures of many garments, each worn by several people, and none come with "
+            f"this method is trained on pictures of many garments, each on several people, and none come with "
             f"{base.name}: name a corpus with their masks (--corpus FOLDER)"
         )
     return corpus
