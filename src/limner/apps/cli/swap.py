@@ -40,7 +40,7 @@ def add_to(commands: Any) -> None:
         "--source-prompt",
         default="",
         metavar="PROMPT",
-        help='what the photo shows, with that noun, such as "a cat on the beach" (default: the prompt with the noun in the '
+        help='description of the photo with that noun, such as "a cat on the beach" (default: the prompt with the noun in the '
         "handle's place)",
     )
     parser.add_argument(

@@ -174,7 +174,7 @@ def along_source(part: source_picture, recording: Recording | None = None) -> La
 
 
 def check_alone(first: object, second: object, moment: Moment) -> None:
-    """Raise `InputError` where two adapters change the same source picture.
+    """Raise `InputError` where two adapters change the same source picture, and beside a reference stream.
 
     first: the part that has the source of this sampling
     second: the part that asks for one
@@ -186,6 +186,12 @@ def check_alone(first: object, second: object, moment: Moment) -> None:
             f"two of these concepts ({handles}) put their subject into the source picture: paint one after the other, the "
             "second into the first's picture"
         )
+    for adapter in moment.adapted.adapters:
+        if adapter.scale and adapter.recipe.painting.reference_stream:
+            raise InputError(
+                f"{adapter.handle} is painted beside a reference of its own, and another concept into a source picture; only "
+                "one of them can be attached at a time"
+            )
 
 
 def kept_around(part: source_picture, where: Callable[[Swap, Moment], Tensor | None]) -> LatentOperation:
@@ -215,7 +221,8 @@ def _begun(part: source_picture, moment: Moment) -> Swap:
     targets = moment.prompts
     prompts = [part.source_prompt or text.replace(words, part.replaced) for text in targets]
     pixels = source_pixels(moment)
-    same = len(set(prompts)) == 1 and (pixels is not None and _equal_rows(pixels))
+    shown = [moment.conditions[name] for name in (SOURCE, MASK) if name in moment.conditions]
+    same = pixels is not None and len(set(prompts)) == 1 and all(bool((x == x[:1]).all()) for x in shown)
     rows = slice(0, 1) if same else slice(None)
     pixels, prompts = None if pixels is None else pixels[rows], prompts[rows]
     way, negatives = _way(part, moment, prompts, pixels, rows)
@@ -235,10 +242,6 @@ def source_pixels(moment: Moment) -> Tensor | None:
             "mask} (--condition source=FILE mask=FILE)"
         )
     return None if pixels is None else pixels.expand(-1, 3, -1, -1).float()
-
-
-def _equal_rows(x: Tensor) -> bool:
-    return bool((x == x[:1]).all())
 
 
 def _way(
@@ -299,7 +302,8 @@ def outside_of_sampling(
     """
 
     def predict(x: Tensor, at: Tensor) -> Tensor:
-        conditions = {name: condition[: len(x)] for name, condition in moment.conditions.items()}
+        rows = [row % len(moment.latents) for row in range(len(x))]
+        conditions = {name: condition[rows] for name, condition in moment.conditions.items()}
         run = moment.adapted.run(time=at, latents=x, prompts=tuple(prompts), conditions=conditions)
         run.operations += operations
         output: Tensor = moment.adapted.base.predict(x, at, states, context=run)
