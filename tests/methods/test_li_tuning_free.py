@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,8 +51,6 @@ def begun(base: Any, subject: Subject, conditions: dict[str, Tensor], **about: A
             found.append(call.run.sampling.state[SWAP])
         return call
 
-    from dataclasses import replace
-
     recipe = li_tuning_free(subject, **about)
     recipe = replace(recipe, painting=replace(recipe.painting, operations=(keep,)))
     with torch.no_grad(), attach(base, [Adapter(recipe, "<rex>", noun="dog")]) as adapted:
@@ -78,7 +77,7 @@ def test_outside_of_the_box_every_step_is_the_scenes(base: Any, rex: Subject, gi
     for done, step in enumerate(steps, 1):
         assert torch.allclose(step.latents[outside], way[done][outside], atol=1e-4)
         assert not torch.allclose(step.latents[~outside], way[done][~outside], atol=1e-2)
-    assert torch.equal(steps[-1].latents[outside], clean[outside])
+    assert torch.allclose(steps[-1].latents[outside], clean[outside], atol=1e-5)
 
 
 def test_the_text_changes_the_inserted_subject_alone(base: Any, rex: Subject, given: dict[str, Tensor]) -> None:
@@ -100,8 +99,6 @@ def test_sampling_starts_from_three_noises(base: Any, rex: Subject, given: dict[
         if call.run.step == 0 and call.run.latents is not None:
             starts.append(call.run.latents[:1])
         return call
-
-    from dataclasses import replace
 
     state, recipe = begun(base, rex, given), li_tuning_free(rex)
     recipe = replace(recipe, painting=replace(recipe.painting, operations=(keep,)))

@@ -114,7 +114,7 @@ def test_outputs_and_maps_are_the_sources_up_to_their_shares(base: Any, rex: Sub
             call.on_output.append(out)
         return call
 
-    recipe = never_blended(rex, cross=0.4, self_output=0.4, self_map=0.0)
+    recipe = never_blended(rex, cross=0.4, self_output=0.4, self_map=0.0, null_text_steps=0)
     watched = replace(recipe, modifiers=(*recipe.modifiers, _watching(keep)))
     steps_of(base, watched, {"source": photo})
     names = {name for step, name in seen if step == 0}
@@ -217,7 +217,9 @@ def test_the_statistics_inside_are_the_sources() -> None:
 
 def test_appearance_adaptation_changes_the_inside_alone(base: Any, rex: Subject, photo: Tensor, mask: Tensor) -> None:
     given = {"source": photo, "mask": mask}
-    plain, adapted = (painted(base, swapanything(rex, adapt=adapt), given) for adapt in (0.0, 1.0))
+    plain, adapted = (
+        painted(base, swapanything(rex, adapt=adapt, dilate=0.0, blur=0.0), given) for adapt in (0.0, 1.0)
+    )
     clean = encoded(base, photo)
     inside = torch.nn.functional.adaptive_avg_pool2d(mask, 16).round().bool().expand_as(clean)
     off = [abs(float(x[inside].std() / clean[inside].std()) - 1) for x in (plain, adapted)]
