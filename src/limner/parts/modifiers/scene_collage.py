@@ -236,7 +236,9 @@ def _begun(part: scene_collage, moment: Moment) -> Collage:
         predict = outside_of_sampling(moment, prompts, adapted.text_states(prompts))
         way = torch.stack(inverted_along(base, predict, clean, moment.times, order=2))
     box = box_masks(boxes, clean.shape[-1]).to(clean)
-    return Collage(part, *way.chunk(3, 1), box, at_latents((alpha > WITHIN).float(), clean.shape[-2:]).to(clean) * box)
+    inside = at_latents((alpha > WITHIN).float(), clean.shape[-2:]).to(clean) * box
+    scenes, collages, references = way.chunk(3, 1)
+    return Collage(part, scenes, collages, references, box, inside)
 
 
 def _boxes(base: Base, moment: Moment, pixels: Tensor | None) -> Tensor:
