@@ -153,8 +153,7 @@ def null_text_inverted(
                 error = (reached(states) - way[step + 1]).float().square().mean((1, 2, 3))
                 if float(error.detach().max()) < TOLERANCE[0] + TOLERANCE[1] * 50 * step / count:
                     break
-                learner.zero_grad()
-                error.sum().backward()
+                (states.grad,) = torch.autograd.grad(error.sum(), [states])
             learner.step()
         states = states.detach()
         with torch.no_grad():
