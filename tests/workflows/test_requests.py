@@ -25,6 +25,8 @@ from limner.workflows.requests import (
     PublishRequest,
     Request,
     ScoreRequest,
+    SwapRequest,
+    TryOnRequest,
     read_request,
 )
 from limner.workflows.run import run
@@ -78,6 +80,18 @@ EVERY: tuple[Request, ...] = (
         onto=Path("a.png"),
         where=Path("b.png"),
     ),
+    SwapRequest(
+        photo=Path("a.png"),
+        concept=CONCEPT,
+        base=BASE,
+        where=Path("b.png"),
+        source_noun="cat",
+        source_prompt="a cat on the beach",
+        how="swapanything",
+        settings={"cross": 0.5},
+        count=2,
+    ),
+    TryOnRequest(person=Path("a.png"), garment=Path("b.png"), base=BASE, where=Path("c.png"), noun="coat", count=2),
     ScoreRequest(concept=CONCEPT, prompts=("<rex>",), photos=Path("photos"), out=Path("sheets")),
     CheckRequest(concept=CONCEPT, steps=2, any_base=True),
     ExportRequest(concept=CONCEPT, to="kohya", rank=16),
@@ -94,7 +108,7 @@ def test_a_request_comes_back_equal(request_: Request) -> None:
     plain = type(request_)(
         **{
             name: getattr(request_, name)
-            for name in ("concept", "to", "method", "prompts", "pictures")
+            for name in ("concept", "to", "method", "prompts", "pictures", "photo", "person", "garment")
             if hasattr(request_, name)
         }
     )

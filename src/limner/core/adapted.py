@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Prediction,
         References,
         ReferenceStream,
+        Sampling,
         Streams,
     )
 
@@ -83,6 +84,14 @@ class Adapted(Protocol):
     def both_streams(self) -> bool: ...
     @property
     def latent_operations(self) -> tuple[Any, ...]: ...
+
+    # operations on latents after every sampling step
+    @property
+    def after_step_operations(self) -> tuple[Any, ...]: ...
+
+    # the sampler where the user names none; empty for the base's own
+    @property
+    def sampler(self) -> str: ...
 
     # the row that is sampled along with every batch; None where no recipe asks for one
     def reference_stream(self, steps: int) -> ReferenceStream | None: ...
@@ -221,7 +230,7 @@ class Step(Protocol):
 
 
 class Moment(NamedTuple):
-    """The state before a sampling step, without reference streams."""
+    """The state before a sampling step, or after it (`Painting.after_steps`), without reference streams."""
 
     adapted: Adapted
     latents: Tensor  # [B, C, h, w]
@@ -238,6 +247,8 @@ class Moment(NamedTuple):
     regions: Mapping[str, Tensor] = {}  # handle or word -> [1, 1, h, w] in [0, 1], as in `Pass`
     # B: handle or word with a region -> its positions in the hidden states
     handle_places: tuple[Mapping[str, tuple[int, ...]], ...] = ()
+    times: Tensor | None = None  # [total]: the times of all steps, noisiest first
+    sampling: Sampling | None = None  # shared with the runs of this sampling
 
 
 class FirstPicture(NamedTuple):

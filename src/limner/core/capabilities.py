@@ -65,6 +65,7 @@ class Capabilities:
     corpus: Corpus | None = None
     people: Corpus | None = None  # the same of people, for methods of faces
     styles: Corpus | None = None  # the same of styles, for methods of styles: each subject is a style
+    garments: Corpus | None = None  # the same of garments, each on several people, for try-on
     known_words: Callable[[], frozenset[str]] | None = None  # its whole vocabulary, where that is small
     weights: Path | None = None  # folder of the methods' pre-trained weights that ship with it
     # whether methods need the settings of a full-size base (`Card.full_size`) rather than those of a small one

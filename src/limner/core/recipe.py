@@ -216,6 +216,9 @@ class Painting:
     operations: tuple[AttentionOp, ...] = ()
     guidance: tuple[Guidance, ...] = ()
     latents: tuple[LatentOperation, ...] = ()
+    # called after every sampling step, the last one too: `Moment.step` is then the number of steps done
+    after_steps: tuple[LatentOperation, ...] = ()
+    sampler: str = ""  # the sampler where the user names none, on bases that have it
     parallel_stream: Callable[[str], str] | None = None
     """Gives each picture a parallel stream, which is sampled along with it from the same noise and which operations can
     read. The function maps the picture's prompt to the stream's, both as the base reads them."""

@@ -239,7 +239,8 @@ class Site:
 class Sampling:
     """Values shared by the runs of one sampling: keys and values of earlier tokens, encoded conditions.
 
-    Each sampling has a new one; in training, each run has. `state` is free for a base to use.
+    Each sampling has a new one; in training, each run has. `state` is free for a base to use, and for parts that hand
+    on values from one step to the next.
     """
 
     def __init__(self) -> None:

@@ -160,6 +160,19 @@ class AdaptedBase:
         change."""
         return tuple(_partly(op, o.scale) for o in self._painting for op in o.recipe.painting.latents)
 
+    @property
+    def after_step_operations(self) -> tuple[LatentOperation, ...]:
+        """The operations on latents after every step. At an adapter's scale s, an operation changes latents by s times
+        its change."""
+        return tuple(_partly(op, o.scale) for o in self._painting for op in o.recipe.painting.after_steps)
+
+    @property
+    def sampler(self) -> str:
+        """The sampler where the user names none; empty for the base's own. Raises `InputError` where two attached
+        recipes want different ones."""
+        wanted = self._one("sampler", "want a sampler of their own") or ""
+        return wanted if wanted in self.base.samplers else ""
+
     def reference_stream(self, steps: int) -> ReferenceStream | None:
         """The row that is sampled along with every batch; None where no recipe asks for one. Raises `InputError` where
         two attached recipes do."""
@@ -417,7 +430,7 @@ class AdaptedBase:
         """Raise `InputError` where sampling with these adapters together, or at their scales, is not possible."""
         for adapter in self._painting:
             _check_scale(adapter)
-        _ = self.guidance, self.denoiser, self.branches, self.parallel_stream, self.candidates
+        _ = self.guidance, self.denoiser, self.branches, self.parallel_stream, self.candidates, self.sampler
         adapters_by_change: dict[Hashable, list[tuple[str, bool]]] = {}
         for key, adapter, live in self._pretrained():
             if adapter.scale:

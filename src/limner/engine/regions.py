@@ -87,7 +87,7 @@ def parts_of(adapted: Adapted, layout: Layout) -> list[Part]:
     return [part._replace(weight=part.weight / total) for part in parts]
 
 
-ALONE = ("guidance", "denoiser", "branches", "parallel_stream", "reference_stream")
+ALONE = ("guidance", "denoiser", "branches", "parallel_stream", "reference_stream", "after_steps")
 """Fields of `Painting` that act on the whole picture."""
 
 

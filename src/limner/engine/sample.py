@@ -22,6 +22,7 @@ from limner.errors import InputError, PaintingError, UnknownName
 from .attach import AdaptedBase
 from .conditions import checked
 from .guidance import classifier_free, norm_preserving
+from .inversion import inverted_along
 from .regions import BACKGROUNDS, COMPOSE, beside_first, blended, composited, parts_of
 from .steps import PaintStep
 from .two_passes import two_passes
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from limner.core.adapted import LatentOperation
     from limner.core.base import Base
     from limner.core.types import Denoiser, Guidance, ReferenceStream
     from limner.core.views import View
@@ -209,7 +211,7 @@ def sample(
     prompts = [prompt for prompt in prompts for _ in range(frames)]
     seeds = [seed for seed in seeds for _ in range(frames)]
     conditions = checked(adapted, conditions, len(seeds))
-    scheduler = base.scheduler(settings.sampler, steps=settings.steps)
+    scheduler = base.scheduler(settings.sampler or adapted.sampler, steps=settings.steps)
     total, times = len(scheduler.timesteps), scheduler.timesteps.to(base.device)
     reference_stream, wanted = adapted.reference_stream(total), len(seeds)
     if adapted.parallel_stream:
@@ -250,6 +252,20 @@ def sample(
         latents = after.latents * spread(begin)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(begin)
+
+    def changed(operations: Sequence[LatentOperation], latents: Tensor, time: Tensor, step: int) -> Tensor:
+        """The latents after the operations of a step."""
+        for operation in operations:
+            own_prompts, states = denoise.prompts["text"][own], denoise.states["text"][own]
+            against = denoise.states["negative"][own]
+            now = latents[own] / spread(step)
+            shown = {name: condition[own] for name, condition in conditions.items()}
+            places = tuple(denoise.places["text"][own])
+            about = where, against, settings.guidance, shown, frames, layout.masks if layout else {}, places
+            moment = Moment(adapted, now, time, step, total, own_prompts, states, *about, times, denoise.sampling)
+            latents = torch.cat([latents[: own.start], operation(moment) * spread(step)])
+        return latents
+
     for step, time in list(enumerate(times))[begin:]:
         own_time = scheduler.timesteps[step]  # on the CPU, so that no step of a sampler waits for the device
         if reference_stream and reference_stream.latents:
@@ -258,15 +274,8 @@ def sample(
             outside = base.noised(clean.expand_as(noise), noise, time.expand(len(noise)))
             latents = torch.cat([latents[: own.start], torch.where(where > 0, latents[own], outside * spread(step))])
         is_worn = settings.wears(step, total)
-        for operation in adapted.latent_operations if is_worn else ():
-            own_prompts, states = denoise.prompts["text"][own], denoise.states["text"][own]
-            against = denoise.states["negative"][own]
-            now = latents[own] / spread(step)
-            shown = {name: condition[own] for name, condition in conditions.items()}
-            places = tuple(denoise.places["text"][own])
-            about = where, against, settings.guidance, shown, frames, layout.masks if layout else {}, places
-            moment = Moment(adapted, now, time, step, total, own_prompts, states, *about)
-            latents = torch.cat([latents[: own.start], operation(moment) * spread(step)])
+        if is_worn:
+            latents = changed(adapted.latent_operations, latents, time, step)
         model_input = (
             scheduler.scale_model_input(latents, own_time) if hasattr(scheduler, "scale_model_input") else latents
         )
@@ -274,6 +283,9 @@ def sample(
             every = time.expand(len(latents))
             output = (denoise if is_worn else early).at(step, model_input, every, guided=settings.guides(step, total))
         latents = base.stepped(scheduler, output, own_time, latents, noises)
+        if is_worn:
+            after_time = times[step + 1] if step + 1 < total else torch.zeros_like(time)
+            latents = changed(adapted.after_step_operations, latents, after_time, step + 1)
         yield PaintStep(step, total, latents[own][:wanted] / spread(step + 1))
 
 
@@ -295,33 +307,16 @@ def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tenso
     """Invert clean latents [1, C, h, w]: the trajectory by which the base's default sampler with `steps` steps (DDIM,
     or Euler along a flow) would reach them.
 
-    Returns latents [C, h, w] before each of its steps, noisiest first. There is no guidance. Each step backwards is
-    Eq. 13 of arXiv:2105.05233 without text, with the noise that was predicted in the step before. The first step has
-    no step before it: its noise is the fixed point at which the prediction equals it, by iteration (arXiv:2309.04907).
+    Returns latents [C, h, w] before each of its steps, noisiest first (`inverted_along`). There is no guidance.
     """
-    times = [t.item() for t in base.scheduler(steps=steps).timesteps][::-1]
-    way: list[Tensor] = []
-    clean = latents
     with torch.no_grad():
         states = base.text_states([prompt], words={})
-        at, noise = torch.tensor(times[:1], device=base.device), torch.zeros_like(latents)
-        for _ in range(ROUNDS):
-            now = base.noised(latents, noise, at)
-            noise = base.noise_of(now, base.predict(now, at, states, context=Pass(time=at)), at)
-        for time in times:
-            at = torch.tensor([time], device=base.device)
-            now = base.noised(clean, noise, at)
-            way.append(now[0])
-            output = base.predict(now, at, states, context=Pass(time=at))
-            clean = base.x0(now, output, at)
-            noise = base.noise_of(now, output, at)
-    return way[::-1]
+        times = base.scheduler(steps=steps).timesteps
 
+        def predict(now: Tensor, at: Tensor) -> Tensor:
+            return base.predict(now, at, states, context=Pass(time=at))
 
-ROUNDS = 10
-"""Number of iterations for the first step's noise in `inverted`. Sampling from the inverted latents of two pictures, in
-ten steps on the pocket base, has an error of 4 and 10 % of the pictures' power; with three iterations it is 5 and 12 %,
-and without that noise 22 and 41 %."""
+        return [now[0] for now in inverted_along(base, predict, latents, times)[:-1]]
 
 
 OWN: dict[str, tuple[Guidance, ...]] = {

@@ -11,6 +11,7 @@ from limner.core.capabilities import Bench, Capabilities, Judge
 from . import SIZE, judges
 from .corpus import toys
 from .face_networks import PocketFaces
+from .garment_corpus import garments
 from .people_corpus import people
 from .style_corpus import styles
 from .subjects import DEVELOPMENT, prompts, toy
@@ -127,6 +128,7 @@ CAPABILITIES = Capabilities(
     corpus=toys(),
     people=people(),
     styles=styles(),
+    garments=garments(),
     known_words=known_words,
     weights=judges.WEIGHTS / "methods",
     full_size=False,

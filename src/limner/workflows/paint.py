@@ -67,6 +67,7 @@ def painting(
     controls: Mapping[str, Path | str] = MappingProxyType({}),
     frames: int = 1,
     motion: Path | str = "",
+    sampled_as: Callable[[Adapter], Adapter] | None = None,
 ) -> Iterator[Picture]:
     """Paint `count` pictures of each prompt with `concepts`, at one `scale` for all or one for each. Picture k of a
     prompt has seed `seed + k`.
@@ -81,7 +82,8 @@ def painting(
     names how they act. `conditions` are pictures that the base, a concept or one of the `controls` reads, such as
     {"depth": picture}: one for all prompts, one for each, or one for each frame of a clip. `controls` are the folders
     of ControlNets and T2I-Adapters by the condition they read, {"depth": folder}. With `frames` above 1, clips are
-    painted (`Clip`), by a base or concept with motion modules or by those in the folder `motion`.
+    painted (`Clip`), by a base or concept with motion modules or by those in the folder `motion`. `sampled_as` gives
+    every concept's adapter another way of sampling (`library.swapping.into_source`).
 
     Raises `PromptError` for a prompt that is empty, too long, or names a handle that no attached concept answers to,
     `InputError` for a scale outside of SCALES and for invalid regions, and `PaintingError` where latents are not finite
@@ -98,6 +100,7 @@ def painting(
     if len(scales) != len(known):
         raise InputError(f"there are {len(scales)} scales for {len(known)} concepts: give one for all, or one each")
     adapters = [adapter_of(c, base, scale=s, any_base=any_base, hot=hot) for c, s in zip(known, scales, strict=True)]
+    adapters = [sampled_as(adapter) for adapter in adapters] if sampled_as else adapters
     check_prompts([*prompts, *([settings.negative] if settings.negative.strip() else [])], handles=_handles(adapters))
     layout = layout_of(base, adapters, prompts, regions, settings) if regions else None
     for words in literal_syntax([*prompts, settings.negative]):

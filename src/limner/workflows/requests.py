@@ -166,6 +166,51 @@ class PaintRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SwapRequest(Request):
+    """Put a concept's subject into a photo, in the place of something there."""
+
+    kind_of_work: ClassVar[str] = "swap"
+
+    photo: Path
+    concept: ConceptChoice
+    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    where: Path | None = None  # mask of the photo, white where it may change
+    prompt: str = ""  # empty: from the source's prompt, or "a photo of" the subject
+    source_noun: str = ""  # noun of the thing that is replaced; empty: the subject's class
+    source_prompt: str = ""  # prompt of the photo; empty: the prompt with that noun in the handle's place
+    how: str = ""  # method whose way into a picture is taken; empty: the concept's own, else photoswap
+    settings: Settings = field(default_factory=dict)  # that method's
+    seed: int = 0
+    count: int = 1
+    out: Path = Path("out/swap")
+    overwrite: bool = False
+    steps: int = 50
+    guidance: float = 7.5
+    negative: str = ""
+    any_base: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryOnRequest(Request):
+    """Put a garment on the person in a photo."""
+
+    kind_of_work: ClassVar[str] = "try-on"
+
+    person: Path
+    garment: Path
+    base: BaseChoice = field(default_factory=BaseChoice)
+    where: Path | None = None  # mask of the person's photo, white where the garment goes; None: below the face
+    noun: str = "shirt"  # the kind of garment
+    method: str = "pe_viton"
+    seed: int = 0
+    count: int = 1
+    out: Path = Path("out/try-on")
+    overwrite: bool = False
+    steps: int = 25
+    guidance: float = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreRequest(Request):
     """Score a concept beside its base."""
 
@@ -253,7 +298,7 @@ class PretrainRequest(Request):
 REQUESTS: Mapping[str, type[Request]] = {
     kind.kind_of_work: kind
     for kind in (
-        *(LearnRequest, PaintRequest, ScoreRequest, CheckRequest),
+        *(LearnRequest, PaintRequest, SwapRequest, TryOnRequest, ScoreRequest, CheckRequest),
         *(ExportRequest, PublishRequest, PretrainRequest),
     )
 }

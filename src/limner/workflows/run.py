@@ -14,6 +14,8 @@ from .requests import (
     PublishRequest,
     Request,
     ScoreRequest,
+    SwapRequest,
+    TryOnRequest,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +46,14 @@ def run(request: Request) -> Iterator[Event]:
             from .paint_request import paint_request
 
             return paint_request(request)
+        case SwapRequest():
+            from .swap_request import swap_request
+
+            return swap_request(request)
+        case TryOnRequest():
+            from .try_on_request import try_on_request
+
+            return try_on_request(request)
         case ScoreRequest():
             from .score_request import score_request
 

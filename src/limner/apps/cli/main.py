@@ -32,6 +32,8 @@ from . import (
     publish,
     report,
     score,
+    swap,
+    try_on,
     words,
 )
 from .aliases import translated
@@ -105,6 +107,8 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     learn.add_to(commands, arguments)
     paint.add_to(commands)
+    swap.add_to(commands)
+    try_on.add_to(commands)
     score.add_to(commands)
     bench.add_to(commands)
     report.add_to(commands)

@@ -9,9 +9,12 @@ from .foundation import foundation_attention
 from .maps import keep_maps, kept_maps
 from .regions import drawn_to_regions, kept_to_regions, regions_of, within_region
 from .shared import adain, shared_reference
+from .swapped import adapted_latents, attended, soft_mask, swapped_attention
 
 __all__ = [
     "adain",
+    "adapted_latents",
+    "attended",
     "box_of",
     "drawn_into",
     "drawn_to_regions",
@@ -27,7 +30,9 @@ __all__ = [
     "read_in_region",
     "regions_of",
     "shared_reference",
+    "soft_mask",
     "subject_regions",
     "summed_maps",
+    "swapped_attention",
     "within_region",
 ]

@@ -140,6 +140,25 @@ class alone:
 
 
 @dataclass(frozen=True)
+class filled:
+    """Features of the subject on a background of its own mean colour, by its masks, so that its outline shows less.
+
+    look: features of the pictures
+    """
+
+    look: Look
+    masked: ClassVar[bool] = True
+
+    def __call__(self, base: Base, references: References) -> Tensor:
+        import torch
+
+        assert references.masks is not None
+        pixels, masks = references.pixels, references.masks.to(references.pixels)
+        mean = (pixels * masks).sum((-2, -1), keepdim=True) / masks.sum((-2, -1), keepdim=True).clamp_min(1)
+        return self.look(base, replace(references, pixels=torch.lerp(mean.expand_as(pixels), pixels, masks)))
+
+
+@dataclass(frozen=True)
 class close_up:
     """Features of the box around the subject's mask, resized to the whole picture.
 

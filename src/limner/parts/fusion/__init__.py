@@ -4,7 +4,7 @@ from .aligner import aligner_net, alignment
 from .attention_mixture import attention_mixture, router_prior
 from .box_channel import box_channel
 from .clean_reference import clean_reference
-from .collage_network import collage_network
+from .collage_network import SILHOUETTE, collage_network
 from .context_stack import context_stack
 from .context_states import context_states
 from .context_tokens import aggregated_tokens, context_tokens
@@ -52,6 +52,7 @@ __all__ = [
     "IDENTITY",
     "KEYPOINTS",
     "PICTURE",
+    "SILHOUETTE",
     "aggregated_tokens",
     "aligner_net",
     "alignment",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from limner.core.base import Base
     from limner.core.subject import Subject
     from limner.core.types import Kind, Live, Pass, References
+    from limner.parts.encoders.looks import Look
 
 PREFIX, DETAILS = "control.collage.", "collage.details"
 
@@ -38,12 +39,14 @@ class collage_network:
 
     tokens: the subject's tokens
     scale: strength of the control branch
+    look: what fills the box: features [B, 3, H, W] in [0, 1] of the subject's first picture
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = tokens_for_text.acts_in
 
     tokens: tokens_for_text
     scale: float = 1.0
+    look: Look | None = None  # None: its details alone
 
     @property
     def subject(self) -> Subject:
@@ -58,12 +61,13 @@ class collage_network:
         network, start = copied_down_path(base, 4, generator)
         tensors = taken(prefixed(PREFIX, start), stored, base, what="the detail extractor")
         put_in(network, under(PREFIX, tensors))
-        details = looked_at(base, self.subject, LOOK, stored, DETAILS)
+        look = self.look or LOOK
+        details = looked_at(base, self.subject, look, stored, DETAILS)
 
         def shown(run: Pass, rows: int) -> Tensor:
             about = run.conditions.get("mask", run.regions.get(self.subject.handle, details))
             name = f"collage of {self.subject.handle}, {rows}"
-            return run.sampling.once(name, about, lambda: collage(base, run, rows, self.subject.handle, details))
+            return run.sampling.once(name, about, lambda: collage(base, run, rows, self.subject.handle, details, look))
 
         with self.tokens(base, stored=stored, generator=generator, scale=scale) as live:
             live.tensors |= {**tensors, DETAILS: details}
@@ -89,7 +93,21 @@ LOOK = alone(close_up(first_details, MARGIN))
 """The details of the subject alone, cut out as the tokens' picture is."""
 
 
-def collage(base: Base, run: Pass, rows: int, handle: str, details: Tensor) -> Tensor:
+def first_silhouette(base: Base, references: References) -> Tensor:
+    """[B, 3, H, W] of 0 and 1: the mask of each row's first picture, which says its shape and nothing of its texture.
+
+    base: the base
+    references: the references, with masks
+    """
+    assert references.masks is not None
+    return (references.masks[:, 0] > 0.5).to(references.pixels).expand(-1, 3, -1, -1)
+
+
+SILHOUETTE = close_up(first_silhouette, MARGIN)
+"""The outline of the subject, cut out as the tokens' picture is."""
+
+
+def collage(base: Base, run: Pass, rows: int, handle: str, details: Tensor, look: Look = LOOK) -> Tensor:
     """[rows, 4, H, W]: the scene with details in the box of the hole, from -1 to 1, and the hole, 0 or 1.
 
     base: the base
@@ -97,9 +115,10 @@ def collage(base: Base, run: Pass, rows: int, handle: str, details: Tensor) -> T
     rows: number of its rows
     handle: the subject's word in prompts
     details: detail map of the subject's first picture [1, 3, H, W]; in training, rows have their own references'
+    look: what such a map is
     """
     import torch
 
     scene = scene_of(base, run, rows, handle)
-    maps, _ = looked_at_by_rows(base, run, LOOK, details, rows)
+    maps, _ = looked_at_by_rows(base, run, look, details, rows)
     return torch.cat([2 * pasted(maps.to(scene.pixels), scene.boxes, around=scene.pixels) - 1, scene.hole], 1)

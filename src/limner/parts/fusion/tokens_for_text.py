@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from limner.core.types import Live
 from limner.errors import InputError
 from limner.parts.attention.regions import within_region
-from limner.parts.encoders.looks import alone, close_up, first_of, looked_at, looked_at_by_rows
+from limner.parts.encoders.looks import alone, close_up, filled, first_of, looked_at, looked_at_by_rows
 from limner.parts.modifiers.parameters import prefixed, taken, under
 
 from .decoupled_cross_attention import STATES
@@ -44,6 +44,7 @@ class tokens_for_text:
     subject: the subject
     encoder: base and pixels [n, 3, H, W] in [0, 1] -> tokens [n, L, D]
     name: prefix of its tensors' names
+    filled: whether the background has the subject's mean colour in place of a plain one, which shows its outline
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -51,10 +52,12 @@ class tokens_for_text:
     subject: Subject
     encoder: Encoder
     name: str = "tokens"
+    filled: bool = False
 
     @property
     def look(self) -> Look:
-        return alone(close_up(first_of(self.encoder), MARGIN))
+        cut = close_up(first_of(self.encoder), MARGIN)
+        return filled(cut) if self.filled else alone(cut)
 
     @contextmanager
     def __call__(

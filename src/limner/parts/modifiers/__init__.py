@@ -26,6 +26,8 @@ from .rank_one import key_locked, noun_state, second_moment
 from .reference import first_picture, inverted_reference, reference_features, reference_latents
 from .regional_low_rank import regional_low_rank
 from .residual_word import residual_word
+from .scene_collage import onto_scene, scene_around, scene_collage
+from .source_picture import along_source, kept_around, source_picture
 from .stacked_control import stacked_control
 from .states import changed_states, image_added, last_states
 from .subspace_word import subspace_word
@@ -41,6 +43,7 @@ __all__ = [
     "ATTRIBUTES",
     "COLOURS",
     "along_content",
+    "along_source",
     "attention_consistency",
     "basis_word",
     "bottleneck_adapters",
@@ -60,6 +63,7 @@ __all__ = [
     "image_added",
     "image_attention",
     "inverted_reference",
+    "kept_around",
     "key_locked",
     "kronecker",
     "last_states",
@@ -76,6 +80,7 @@ __all__ = [
     "noun_state",
     "nouns_shown",
     "null_text",
+    "onto_scene",
     "opened_control",
     "orthogonal",
     "otsu",
@@ -96,10 +101,13 @@ __all__ = [
     "reference_latents",
     "regional_low_rank",
     "residual_word",
+    "scene_around",
+    "scene_collage",
     "scoped",
     "second_moment",
     "segmentation_branch",
     "shared_statistics",
+    "source_picture",
     "spectral",
     "stacked_control",
     "subspace_word",

@@ -12,6 +12,7 @@ from .edited import edited_portraits
 from .estimated import estimated_masks, mask_of, with_estimated_masks
 from .expert_pairs import expert_pairs
 from .feedback import by_hand, by_score, feedback
+from .garments import pairs_of_garments
 from .hidden_patches import with_hidden_patches
 from .inpainting import with_holes
 from .joined import joined
@@ -72,6 +73,7 @@ __all__ = [
     "mostly_at",
     "noisier",
     "pairs",
+    "pairs_of_garments",
     "pairs_of_people",
     "pairs_of_styles",
     "people_by_age",

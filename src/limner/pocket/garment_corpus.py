@@ -1,0 +1,92 @@
+"""Garments of the pocket world's training split as a corpus, each on several people."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+INDIVIDUALS, NUM_VIEWS = 256, 4
+
+
+@dataclass(frozen=True)
+class garments:
+    """Garments of the pocket world, with NUM_VIEWS pictures of each on different people, in different places, light and
+    poses. The corpus is seeded: garment k is always the same. Masks show the garment.
+
+    individuals: number of garments; 0 takes INDIVIDUALS
+    """
+
+    individuals: int = 0
+
+    @property
+    def name(self) -> str:
+        return "garments"
+
+    @property
+    def fingerprint(self) -> str:
+        return f"garments, {len(self.subjects)} of {NUM_VIEWS}, first edition"
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        count = len(self.subjects)
+        about = dict.fromkeys(("pictures", "captions", "masks"), count * NUM_VIEWS)
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "subjects": count,
+            **about,
+            "left_out": {},
+            "noticed": {},
+        }
+
+    def __str__(self) -> str:
+        return f"garments: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} garments"
+
+    @property
+    def subjects(self) -> Sequence[Sequence[int]]:
+        count = self.individuals or INDIVIDUALS
+        return [range(k * NUM_VIEWS, (k + 1) * NUM_VIEWS) for k in range(count)]
+
+    def noun(self, picture: int) -> str:
+        return str(_graph(picture).people[0].garment.kind)
+
+    def caption(self, picture: int, name: str, *, seed: int) -> str:
+        return f"a person in {name}"
+
+    def looks(self, picture: int) -> str:
+        cloth = _graph(picture).people[0].garment
+        colours = cloth.colours[0] if cloth.pattern == "plain" else f"{cloth.colours[0]} and {cloth.colours[1]}"
+        return f"{'an' if colours[0] in 'aeiou' else 'a'} {colours} {cloth.kind}"
+
+    def text(self, number: int) -> str:
+        picture = number % (len(self.subjects) * NUM_VIEWS)
+        return self.caption(picture, self.looks(picture), seed=number)
+
+    def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
+        from limner.pocket.world import draw
+        from limner.pocket.world.faces import PARTS
+
+        drawing = draw([_graph(k) for k in pictures], size=size)
+        return drawing.pixels, ((drawing.part.long() == PARTS.index("garment"))[:, None] * 255).byte()
+
+
+@functools.lru_cache(maxsize=8192)
+def _graph(picture: int) -> Any:
+    """The scene graph of a picture: half-length, the garment's own, everything else drawn from the picture's number."""
+    import numpy as np
+
+    from limner.pocket.world import CORE
+    from limner.pocket.world.garments import garment
+    from limner.pocket.world.graph import SPLITS
+    from limner.pocket.world.portraits import sample_people
+
+    rng = np.random.default_rng((picture, 71))
+    face = sample_people(picture, rng, world=CORE, split="train", distance="medium").people[0]
+    cloth = garment(SPLITS["train"].start + picture // NUM_VIEWS, patterns=CORE.patterns)
+    alone = replace(face, garment=cloth, accessories=(), accessory_colours=(), place=(0.0, 0.0, 0.0))
+    return sample_people(picture, rng, world=CORE, split="train", people=(alone,), distance="medium")
