@@ -89,7 +89,7 @@ def test_candidates_are_whole_clips(base: Any) -> None:
 
     recipe = Recipe("a dog", (MOTION,), painting=Painting(candidates=Candidates(2, nearness)))
     with torch.no_grad(), attach(base, [Adapter(recipe, "<rex>", moving(base))]) as adapted:
-        best = _best(adapted, ["a dog"], [0], TWO, None, None, {}, 2, None)
+        best = _best(adapted, ["a dog"], [0], TWO, None, None, {}, 2, None, ("a dog", 0))
     assert torch.equal(best, calls[0])
 
 

@@ -11,10 +11,10 @@ import pytest
 from limner.errors import FileError, InputError, UnknownName
 from limner.evaluation.datasets.pairs import PAIRS, STANDING, pairs
 from limner.evaluation.datasets.toys import STANDARD
-from limner.evaluation.suites import table_markdown
+from limner.evaluation.suites import TRUTH, table_markdown
 from limner.pocket.world.vocabulary import RELATIONS
 from limner.workflows.bench import pairs as pairs_bench
-from limner.workflows.bench.pairs import METHODS, TRUTH, WAYS, PairPlan, bench_pairs
+from limner.workflows.bench.pairs import METHODS, WAYS, PairPlan, bench_pairs
 
 
 def _unwanted(*_: object) -> NoReturn:

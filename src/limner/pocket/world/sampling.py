@@ -16,7 +16,18 @@ from .relations import SIDEWAYS, in_a_row, place
 from .toys import build, individual
 from .vocabulary import COLOURS, CORE, JOINTED, World
 
-__all__ = ["clip", "panorama", "portrait", "references", "sample", "showing", "turntable", "unseen", "viewpoint", "with_camera"]
+__all__ = [
+    "clip",
+    "panorama",
+    "portrait",
+    "references",
+    "sample",
+    "showing",
+    "turntable",
+    "unseen",
+    "viewpoint",
+    "with_camera",
+]
 
 DISTANCE = {"close": 1.85, "medium": 2.35, "far": 4.2}
 TURN = {
