@@ -44,6 +44,11 @@ FAST = {
     "captions": 20,
     "people": 8,
     "dims": 8,
+    "pictures": 4,
+    "keep": 2,
+    "second_steps": 3,
+    "sampling_steps": 2,
+    "crops": 2,
 }
 """Settings that make any method quick; those a method does not have are left out by `fast`."""
 
@@ -188,6 +193,20 @@ def person(seed: int = 2_000_003, *, name: str = "rex", count: int = 3) -> Subje
 
     pixels = draw([portrait(Face(made(seed)), seed=seed + k) for k in range(count)]).pixels
     return Subject.of(pixels, noun="person", handle=name)
+
+
+def style(*, name: str = "sty", count: int = 3, captions: bool = True, masks: bool = False) -> Subject:
+    """Toys in one hand of a watercolour, in scenes of their own; captions name the toys."""
+    from limner.pocket.world import CORE, draw, individual, references
+
+    kinds = ("dog", "car", "teapot", "boat")[:count]
+    toys = [individual(kind, 2_000_040 + k, patterns=CORE.patterns) for k, kind in enumerate(kinds)]
+    graphs = [references(toy, 1, seed=k)[0] for k, toy in enumerate(toys)]
+    drawn = draw([replace(graph, style="watercolour", style_seed=2_000_001) for graph in graphs])
+    about: dict[str, Any] = {"captions": [f"a {kind} in <{name}>" for kind in kinds]} if captions else {}
+    if masks:
+        about["masks"] = [Image.fromarray((toy >= 0).byte().mul(255).numpy()) for toy in drawn.toy]
+    return Subject.of(drawn.pixels, noun="watercolour style", handle=name, kind="style", **about)
 
 
 def open_image(path: Path) -> Image.Image:

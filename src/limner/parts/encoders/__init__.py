@@ -1,6 +1,12 @@
 """Encoders of pictures: pixels -> features."""
 
-from .captions import structured_captions, structured_class_captions
+from .captions import (
+    content_captions,
+    contents_in,
+    named_contents,
+    structured_captions,
+    structured_class_captions,
+)
 from .clip import (
     clip_before_last,
     clip_classes,
@@ -41,6 +47,8 @@ __all__ = [
     "clip_places",
     "clip_tokens",
     "close_up",
+    "content_captions",
+    "contents_in",
     "denoiser_levels",
     "dense_crf",
     "detail_map",
@@ -61,6 +69,7 @@ __all__ = [
     "masks_around_faces",
     "mean_of",
     "multimodal_places",
+    "named_contents",
     "patch_tokens",
     "photo_words",
     "pictures_alone",

@@ -25,7 +25,7 @@ from .preserving import preserving
 from .prototype import near_start, prototype, prototypical_embedding
 from .refinement import refinement
 from .reward_feedback import face_worths, reward_feedback, structure_worth
-from .rewards import clip_reward, policy_gradient, reward
+from .rewards import clip_reward, policy_gradient, reward, text_score
 from .self_regularised import self_regularised
 from .starts import near_begin
 from .text_balance import text_balance
@@ -89,6 +89,7 @@ __all__ = [
     "squared_length",
     "structure_worth",
     "text_balance",
+    "text_score",
     "without_picture",
     "worst_subject",
 ]

@@ -1,15 +1,17 @@
 """Sources: batches of pictures, captions and references to learn from."""
 
 from .captioned import captioned
+from .choosing import by_hand
 from .class_pictures import class_pictures, prior_note
 from .composed import called, style_photos, with_references_of
+from .concept_crops import concept_crops, concepts_of
 from .concepts import shown_for
 from .degraded import degraded_photos, degraded_subjects
 from .diptychs import diptychs
 from .edited import edited_portraits
 from .estimated import estimated_masks, mask_of, with_estimated_masks
 from .expert_pairs import expert_pairs
-from .feedback import by_hand, by_score, feedback
+from .feedback import by_score, feedback
 from .hidden_patches import with_hidden_patches
 from .inpainting import with_holes
 from .joined import joined
@@ -28,7 +30,7 @@ from .retrieved import retrieved
 from .scheduled import scheduled, with_memory
 from .shown import all_seen
 from .texts import corpus_texts
-from .times import at_times, mostly_at
+from .times import at_log_snr, at_times, mostly_at, times_of_log_snr
 
 __all__ = [
     "FACE_TEMPLATES",
@@ -36,12 +38,15 @@ __all__ = [
     "STRUCTURED",
     "Hole",
     "all_seen",
+    "at_log_snr",
     "at_times",
     "by_hand",
     "by_score",
     "called",
     "captioned",
     "class_pictures",
+    "concept_crops",
+    "concepts_of",
     "corpus_texts",
     "degraded_photos",
     "degraded_subjects",
@@ -70,6 +75,7 @@ __all__ = [
     "scheduled",
     "shown_for",
     "style_photos",
+    "times_of_log_snr",
     "with_estimated_masks",
     "with_hidden_patches",
     "with_holes",

@@ -1,4 +1,5 @@
-"""Sources restricted to part of the diffusion times, or with more rows in a part of them."""
+"""Sources restricted to part of the diffusion times, or with more rows in a part of them, or with times by the log
+signal-to-noise ratio."""
 
 from __future__ import annotations
 
@@ -6,7 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from limner.errors import InputError
+
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from limner.core.base import Base
     from limner.core.corpus import Corpus
     from limner.core.recipe import Source
@@ -66,3 +71,61 @@ def mostly_at(source: Source, first: float, last: float, *, evenly: float = 0.3)
         return mostly_at(source.over(corpus), first, last, evenly=evenly)
 
     return replace(source, prepare=prepare, over=over if source.over else None)
+
+
+def at_log_snr(source: Source, mean: float, deviation: float) -> Source:
+    """The same source, with times whose log signal-to-noise ratio is drawn from a normal distribution.
+
+    The ratio is that of powers, log (alpha_t^2 / sigma_t^2) (Style-Friendly SNR sampler, arXiv:2411.14793). Mean 0 and
+    deviation 2 are the logit-normal times of Stable Diffusion 3 (Sec. 3.1 of arXiv:2403.03206). Raises `InputError`,
+    when training begins, on a base that does not denoise.
+
+    source: the source
+    mean: mean of the log ratio; below 0, pictures are mostly noise
+    deviation: standard deviation of the log ratio, above 0
+    """
+    if deviation <= 0:
+        raise InputError(f"the standard deviation of log-SNR must be above 0, not {deviation:g}")
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        drawing, shares_of = source.prepare(base), times_of_log_snr(base)
+
+        def draw(step: int, at: Streams) -> Batch:
+            batch = drawing(step, at)
+            count = len(batch.latents) // batch.frames
+            shares = shares_of(mean + deviation * torch.randn(count, generator=at("log-SNR")))
+            return replace(batch, times=torch.stack([shares, shares], 1).repeat_interleave(batch.frames, 0))
+
+        return draw
+
+    def over(corpus: Corpus) -> Source:
+        assert source.over is not None
+        return at_log_snr(source.over(corpus), mean, deviation)
+
+    return replace(source, prepare=prepare, over=over if source.over else None)
+
+
+def times_of_log_snr(base: Base) -> Callable[[Tensor], Tensor]:
+    """Log signal-to-noise ratios [n] -> times [n], as shares of the base's.
+
+    On a flow, t = 1 / (1 + exp(ratio / 2)). In diffusion, t is the time whose ratio is nearest, which is an end for
+    ratios beyond it; the share points to the middle of the time. Raises `InputError` on a base that does not denoise.
+
+    base: the base
+    """
+    import torch
+
+    if base.predicts not in ("noise", "velocity", "flow"):
+        raise InputError(
+            f"{base.name} predicts {base.predicts}, which have no signal-to-noise ratio: use a base that denoises"
+        )
+    if base.predicts == "flow":
+        return lambda ratios: torch.sigmoid(-ratios.double() / 2)
+    count = base.num_train_times
+    times = torch.arange(count, device=base.device)
+    one = torch.ones(count, 1, 1, 1, device=base.device)
+    signal, noise = base.noised(one, 0 * one, times), base.noised(0 * one, one, times)
+    table = 2 * (signal.double().flatten().log() - noise.double().flatten().log()).cpu()  # [count]
+    return lambda ratios: ((ratios.double()[:, None] - table).abs().argmin(1) + 0.5) / count
