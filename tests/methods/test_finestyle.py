@@ -84,7 +84,7 @@ def test_a_crop_holds_its_concept_and_follows_it() -> None:
     for k in range(12):
         pixels, where = cropped(concept, stream(0, "crop", k))
         assert pixels.shape == (3, 32, 32)
-        assert float((pixels[0] - where[0]).abs().mean()) < 0.05
+        assert float((pixels[0] - where[0]).abs().mean()) < 0.1
         shares.append(float(where.mean()))
     # 48 of 1024 pixels in the whole picture, and of 64 in the smallest crop
     assert 48 / 1024 - 0.01 <= min(shares) < max(shares) <= 48 / 64 + 0.01
@@ -148,5 +148,5 @@ def test_pictures_that_cannot_be_cut_are_refused(base: Any, sty: Subject, monkey
     monkeypatch.setattr(base, "capabilities", replace(base.capabilities, segmenter=None))
     with pytest.raises(InputError, match="has no segmenter, and this method cuts pictures by what they show"):
         learn_fast(base, "finestyle", bare)
-    with pytest.raises(InputError, match="at least one crop"):
+    with pytest.raises(InputError, match="crops must be at least 1"):
         learn_fast(base, "finestyle", sty, crops=0)

@@ -142,5 +142,7 @@ def test_a_run_that_stops_to_ask_keeps_what_it_has_learned(base: Any, rex: Subje
 def test_senseless_rounds() -> None:
     with pytest.raises(InputError, match="from 1 to 3 can be kept, not 4"):
         feedback(PROMPTS, choose=by_score(redness), count=3, keep=4)
+    with pytest.raises(InputError, match="at least one sampling step, not 0"):
+        feedback(PROMPTS, choose=by_score(redness), steps=0)
     with pytest.raises(InputError, match="given none"):
         feedback((), choose=by_score(redness))

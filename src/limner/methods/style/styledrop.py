@@ -58,7 +58,7 @@ def styledrop(
         choose: folder for the pictures, of which a person chooses on its page; empty lets CLIP's text score choose
         sampling_steps: sampling steps of the pictures for the second round
         steps: updates of the first round
-        second_steps: updates of the second round
+        second_steps: updates of the second round; 0 leaves it out
         lr: learning rate
         weight_decay: weight decay
         smoothing: label smoothing on a base of masked tokens, from 0 to below 1
@@ -91,7 +91,7 @@ def styledrop(
     return Recipe(
         says=subject.noun,
         modifiers=(adapters,),
-        stages=(first, second),
+        stages=(first, second) if second_steps else (first,),
         painting=Painting(guidance=(two_strengths(style_guidance),), branches={"plain": same_prompt}),
         notes=(f"a person chooses for the second round, in {choose}",) if choose else (),
     )

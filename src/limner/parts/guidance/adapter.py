@@ -45,9 +45,9 @@ def two_strengths(scale: float) -> Guidance:
 
     def guidance(denoise: Denoiser, w: float) -> Denoiser:
         def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
-            wanted = (*(("text",) if scale != -1 else ()), *(("negative",) if w != 1 else ()))
-            plain, *others = denoise(x, t, branches=("plain", *wanted))
-            by_name = dict(zip(wanted, others, strict=True))
+            wanted = (*(("negative",) if w != 1 else ()), "plain", *(("text",) if scale != -1 else ()))
+            by_name = dict(zip(wanted, denoise(x, t, branches=wanted), strict=True))
+            plain = by_name["plain"]
             base = by_name["negative"] + w * (plain - by_name["negative"]) if w != 1 else plain
             return (base if scale == -1 else base + (1 + scale) * (by_name["text"] - plain),)
 

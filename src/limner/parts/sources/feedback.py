@@ -56,6 +56,8 @@ def feedback(
     """
     if not 1 <= keep <= count:
         raise InputError(f"from 1 to {count} can be kept, not {keep}, since feedback paints {count} pictures")
+    if steps < 1:
+        raise InputError(f"feedback paints in at least one sampling step, not {steps}")
     if not prompts:
         raise InputError("feedback paints prompts, and was given none")
 
