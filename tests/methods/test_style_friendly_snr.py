@@ -63,13 +63,14 @@ def test_with_mean_zero_they_are_the_logit_normal_times_of_stable_diffusion_3(fl
 def test_in_diffusion_the_nearest_time_is_taken_and_the_ends_clamp(base: Any, sty: Subject) -> None:
     alpha_bar = base.schedule.alphas_cumprod.double()
     table = (alpha_bar / (1 - alpha_bar)).log()
-    for ratio, expected in ((-50.0, len(table) - 1), (50.0, 0), (float(table[300]) + 1e-4, 300)):
+    last = int(table.isfinite().nonzero().max())  # the noisiest time may be noise alone
+    for ratio, expected in ((-50.0, last), (50.0, 0), (float(table[300]) + 1e-4, 300)):
         share = times_of_log_snr(base)(torch.tensor([ratio]))
         assert int(share * base.num_train_times) == expected
     drawn = times(base, recipe_of(sty))
     assert drawn.frac().eq(0).all()
     draws = -6 + 2 * torch.randn(100_000, generator=torch.Generator().manual_seed(1)).double()
-    expected = draws.clamp(float(table.min()), float(table.max())).mean()
+    expected = draws.clamp(float(table[last]), float(table.max())).mean()
     assert table[drawn.long()].mean() == pytest.approx(float(expected), abs=0.1)
     plain = methods()["lora_dreambooth"](sty, batch=ROWS, prior_weight=0.0)
     assert abs(float(table[times(base, plain).long()].mean()) - float(expected)) > 1

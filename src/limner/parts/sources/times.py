@@ -111,7 +111,8 @@ def times_of_log_snr(base: Base) -> Callable[[Tensor], Tensor]:
     """Log signal-to-noise ratios [n] -> times [n], as shares of the base's.
 
     On a flow, t = 1 / (1 + exp(ratio / 2)). In diffusion, t is the time whose ratio is nearest, which is an end for
-    ratios beyond it; the share points to the middle of the time. Raises `InputError` on a base that does not denoise.
+    ratios beyond it; a last time of noise alone, whose ratio is infinite, is never nearest. The share points to the
+    middle of the time. Raises `InputError` on a base that does not denoise.
 
     base: the base
     """
