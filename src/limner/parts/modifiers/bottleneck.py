@@ -106,7 +106,8 @@ class attention_adapters:
                 own = taken(start, stored, base, what="the adapter")
                 live.tensors |= own
                 if scale:
-                    hook = in_rows(_after(*own.values(), scale, live), live, self.rows_of)
+                    down, up = own.values()
+                    hook = in_rows(_after(down, up, scale, live), live, self.rows_of)
                     stack.callback(layer.register_forward_hook(hook).remove)
             yield live
 
