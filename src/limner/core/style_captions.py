@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from .wording import counted, shortened
-
-if TYPE_CHECKING:
-    from .subject import Reference
 
 MOST_OF_A_STYLE = 10
 """Number of pictures of a style from which on the user gets a note."""
@@ -50,31 +46,33 @@ def in_style(text: str, handle: str, noun: str) -> str:
     return f"{content or 'a picture'} in {handle}"
 
 
-def style_notes(pictures: Sequence[Reference]) -> list[str]:
-    """Lines for the user about the number of a style's pictures.
+def style_notes(captions: Sequence[str], handle: str) -> list[str]:
+    """Lines for the user about the number of a style's pictures, and about captions that all name one content.
 
-    pictures: the pictures
-    """
-    if len(pictures) == 1:
-        return ["only one picture of the style: a caption that names its content keeps content and style apart"]
-    if len(pictures) > MOST_OF_A_STYLE:
-        return [
-            f"{len(pictures)} pictures of a style: one to {MOST_OF_A_STYLE} by one hand are best, since more of them "
-            "often differ in style"
-        ]
-    return []
-
-
-def content_notes(pictures: Sequence[Reference], handle: str) -> list[str]:
-    """A line for the user where several pictures of a style all show one content, by their captions.
-
-    pictures: the pictures with their captions
+    captions: a caption for each picture, empty where there is none
     handle: word for the style in prompts
     """
-    contents = {content_of(picture.caption, handle).lower() for picture in pictures if picture.caption}
-    if sum(bool(picture.caption) for picture in pictures) < 2 or len(contents) > 1 or not all(contents):
+    if len(captions) == 1:
+        return ["only one picture of the style: a caption that names its content keeps content and style apart"]
+    notes = content_notes(captions, handle)
+    if len(captions) > MOST_OF_A_STYLE:
+        notes.append(
+            f"{len(captions)} pictures of a style: one to {MOST_OF_A_STYLE} by one hand are best, since more of them "
+            "often differ in style"
+        )
+    return notes
+
+
+def content_notes(captions: Sequence[str], handle: str) -> list[str]:
+    """A line for the user where several pictures of a style all show one content, by their captions.
+
+    captions: a caption for each picture, empty where there is none
+    handle: word for the style in prompts
+    """
+    contents = [content_of(caption, handle).lower() for caption in captions if caption]
+    if len(contents) < 2 or len(set(contents)) > 1 or not contents[0]:
         return []
     return [
-        f"all captions of {counted(len(pictures), 'picture')} name one content ({shortened(contents.pop())!r}): content and "
+        f"all captions of {counted(len(contents), 'picture')} name one content ({shortened(contents[0])!r}): content and "
         "style cannot be told apart; give pictures of different things"
     ]

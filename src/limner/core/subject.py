@@ -14,7 +14,7 @@ from limner.errors import InputError, PictureError
 from . import heic
 from .consent import Consent
 from .decoding import converted, converted_mask, decoded, decoded_mask
-from .style_captions import content_notes, style_notes
+from .style_captions import style_notes
 from .untrusted import inside
 from .wording import shortened
 
@@ -124,7 +124,7 @@ class Subject:
         read = _masked(_captioned(read, captions, f"<{name}>"), masks)
         notes += picture_notes(read)
         if kind == "style":
-            notes += [*style_notes(read), *content_notes(read, f"<{name}>")]
+            notes += style_notes([picture.caption for picture in read], f"<{name}>")
         more = [_read_all(pictures)[0] for pictures in (without, pool)]
         subject = cls(
             f"<{name}>", noun, tuple(read), kind, tuple(notes), tuple(more[0]), tuple(more[1]), Consent.of(consent)

@@ -77,7 +77,7 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
         beside=tuple(prepared(one, **looks) if one.pictures else one for one in subject.beside),
     )
     if request.caption and subject.kind == "style":
-        for note in content_notes(subject.pictures, subject.handle):
+        for note in content_notes([picture.caption for picture in subject.pictures], subject.handle):
             yield Note(note)
     after = read_concepts([request.after], None)[0] if request.after is not None else None
     method = request.method or (method_after(after) if after else (yield from _method(request, subject)))
