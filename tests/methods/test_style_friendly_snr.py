@@ -70,10 +70,10 @@ def test_in_diffusion_the_nearest_time_is_taken_and_the_ends_clamp(base: Any, st
     drawn = times(base, recipe_of(sty))
     assert drawn.frac().eq(0).all()
     draws = -6 + 2 * torch.randn(100_000, generator=torch.Generator().manual_seed(1)).double()
-    expected = draws.clamp(float(table[last]), float(table.max())).mean()
-    assert table[drawn.long()].mean() == pytest.approx(float(expected), abs=0.1)
+    mean = draws.clamp(float(table[last]), float(table.max())).mean()
+    assert table[drawn.long()].mean() == pytest.approx(float(mean), abs=0.1)
     plain = methods()["lora_dreambooth"](sty, batch=ROWS, prior_weight=0.0)
-    assert abs(float(table[times(base, plain).long()].mean()) - float(expected)) > 1
+    assert abs(float(table[times(base, plain).long()].mean()) - float(mean)) > 1
 
 
 def test_frames_of_a_clip_share_their_time(base: Any, sty: Subject) -> None:
