@@ -45,7 +45,7 @@ FAST = {
     "people": 8,
     "dims": 8,
     "pictures": 4,
-    "keep": 2,
+    "chosen": 2,
     "second_steps": 3,
     "sampling_steps": 2,
     "crops": 2,

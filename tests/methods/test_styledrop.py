@@ -149,7 +149,7 @@ def test_the_second_round_can_be_left_out(sty: Subject) -> None:
 
 def test_the_text_score_chooses(base: Any, sty: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures with the highest cosine of CLIP's embeddings to their prompts are kept."""
-    recipe = recipe_of(sty, pictures=5, keep=2)
+    recipe = recipe_of(sty, pictures=5, chosen=2)
     monkeypatch.setattr(base, "picture_features", lambda pixels: torch.eye(5)[: len(pixels)])
     worth = torch.tensor([0.1, 0.9, 0.2, 0.8, 0.3])
     monkeypatch.setattr(base, "text_features", lambda texts, words: torch.diag(worth) + 0.5)

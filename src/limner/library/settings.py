@@ -52,7 +52,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "patches": (1, 64), "hyper_width": (1, 16_384), "scene_batch": (1, 4096), "reward_batch": (1, 4096),
     "ground_batch": (1, 4096), "global_tokens": (1, 256), "local_tokens": (1, 256), "first_tokens": (1, 64),
     "second_tokens": (1, 64), "third_tokens": (1, 64), "channels": (1, 16_384), "slots": (1, 256),
-    "captions": (1, 1_000_000), "questions": (1, 1024), "pictures": (1, 1024), "keep": (1, 1024), "crops": (1, 1024),
+    "captions": (1, 1_000_000), "questions": (1, 1024), "pictures": (1, 1024), "chosen": (1, 1024), "crops": (1, 1024),
     "smoothing": (0, 0.99), "log_snr": (-50, 50), "deviation": (0.01, 50),
 }  # fmt: skip
 """Name of a setting -> least and greatest value. Names that end in `_lr` or `_steps` have the limits of `lr` and

@@ -24,7 +24,7 @@ from limner.parts.sources import by_hand, by_score, feedback, photos
     arxiv="2306.00983",
     scope=("style",),
     full_size={"steps": 1000, "second_steps": 1000, "lr": 3e-4, "batch": 8, "sampling_steps": 36, "pictures": 64},
-    same=("width", "style_guidance", "weight_decay", "smoothing", "keep", "choose"),
+    same=("width", "style_guidance", "weight_decay", "smoothing", "chosen", "choose"),
     source="configs/custom.py of aim-uofa/StyleDrop-PyTorch, which is not the authors' and has no second round: the "
     "updates of that round are those of the first, its number of pictures ours",
 )
@@ -34,7 +34,7 @@ def styledrop(
     width: int = 32,
     style_guidance: float = 2.0,
     pictures: int = 24,
-    keep: int = 10,
+    chosen: int = 10,
     choose: str = "",
     sampling_steps: int = 12,
     steps: int = 150,
@@ -54,7 +54,7 @@ def styledrop(
         width: width of every adapter
         style_guidance: strength of the adapters' difference in guidance; -1 is the base without adapters
         pictures: pictures painted for the second round
-        keep: how many of them the second round learns from
+        chosen: how many of them the second round learns from
         choose: folder for the pictures, of which a person chooses on its page; empty lets CLIP's text score choose
         sampling_steps: sampling steps of the pictures for the second round
         steps: updates of the first round
@@ -65,11 +65,11 @@ def styledrop(
         batch: pictures in an update
     """
     adapters = attention_adapters(width)
-    chosen = feedback(
+    selected = feedback(
         contents_in(subject.handle),
         choose=by_hand(choose) if choose else by_score(text_score),
         count=pictures,
-        keep=keep,
+        keep=chosen,
         batch=batch,
         steps=sampling_steps,
         afresh=adapters,
@@ -85,7 +85,7 @@ def styledrop(
         )
         for source, updates in (
             (photos(subject, batch=batch, describe=content_captions), steps),
-            (chosen, second_steps),
+            (selected, second_steps),
         )
     )
     return Recipe(
