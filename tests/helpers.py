@@ -49,7 +49,11 @@ FAST = {
     "people": 4,
     "dims": 8,
     "samples": 2,
+    "pictures": 4,
+    "chosen": 2,
+    "second_steps": 3,
     "sampling_steps": 2,
+    "crops": 2,
 }
 """Settings that make any method quick; those a method does not have are left out by `fast`."""
 SLOW = {"matsuda_seg_ewc": {"steps": 4}}
@@ -257,6 +261,20 @@ MEANINGS = [name for name, function in methods().items() if card(function).scope
 def meaning(name: str, handle: str = "rex") -> Subject:
     """A relation, or an action for a method of actions."""
     return acting(name=handle) if name == "adi" else related(name=handle)
+
+
+def style(*, name: str = "sty", count: int = 3, captions: bool = True, masks: bool = False) -> Subject:
+    """Toys in one hand of a watercolour, in scenes of their own; captions name the toys."""
+    from limner.pocket.world import CORE, draw, individual, references
+
+    kinds = ("dog", "car", "teapot", "boat")[:count]
+    toys = [individual(kind, 2_000_040 + k, patterns=CORE.patterns) for k, kind in enumerate(kinds)]
+    graphs = [references(toy, 1, seed=k)[0] for k, toy in enumerate(toys)]
+    drawn = draw([replace(graph, style="watercolour", style_seed=2_000_001) for graph in graphs])
+    about: dict[str, Any] = {"captions": [f"a {kind} in <{name}>" for kind in kinds]} if captions else {}
+    if masks:
+        about["masks"] = [Image.fromarray((toy >= 0).byte().mul(255).numpy()) for toy in drawn.toy]
+    return Subject.of(drawn.pixels, noun="watercolour style", handle=name, kind="style", **about)
 
 
 def open_image(path: Path) -> Image.Image:

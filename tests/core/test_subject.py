@@ -94,6 +94,38 @@ def test_one_picture_is_enough_but_said_to_be_few(picture: Image.Image) -> None:
     assert any("only one picture" in note for note in of(picture).notes)
 
 
+def numbered(count: int) -> list[Image.Image]:
+    return [Image.new("RGB", (8, 8), (k, 0, 0)) for k in range(count)]
+
+
+def test_the_number_of_a_styles_pictures_is_spoken_of() -> None:
+    def notes(count: int) -> str:
+        return " ".join(Subject.of(numbered(count), noun="watercolour style", handle="sty", kind="style").notes)
+
+    assert "a caption that names its content" in notes(1)
+    assert "other sides" not in notes(1)
+    assert not notes(2)
+    assert not notes(10)
+    assert "12 pictures of a style: one to 10 by one hand are best" in notes(12)
+
+
+@pytest.mark.parametrize(
+    ("captions", "spoken_of"),
+    [
+        (("a dog in <sty>", "A dog in the style of <sty>"), True),
+        (("a <sty> of a dog", "a dog in <sty>"), True),
+        (("a dog in <sty>", "a cat in <sty>"), False),
+        (("a dog in <sty>", ""), False),
+        (("a picture in <sty>", "a picture in <sty>"), False),
+    ],
+)
+def test_a_style_set_with_one_repeated_content_is_spoken_of(captions: tuple[str, ...], spoken_of: bool) -> None:
+    about = {"noun": "watercolour style", "handle": "sty", "captions": captions}
+    notes = Subject.of(numbered(2), kind="style", **about).notes  # type: ignore[arg-type]  # texts, by name
+    assert any("name one content ('a dog')" in note for note in notes) == spoken_of
+    assert not Subject.of(numbered(2), **about).notes  # type: ignore[arg-type]  # an object may be in one place alone
+
+
 def test_the_same_picture_twice_counts_once(tmp_path: Path, picture: Image.Image) -> None:
     subject = of([picture, picture.copy()])
     assert len(subject.pictures) == 1

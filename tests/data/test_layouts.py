@@ -49,6 +49,15 @@ def test_captions_beside_pictures(tmp_path: Path) -> None:
     assert [p.caption for p in subject.pictures] == [f"<ohwx>, sitting in place {k}" for k in range(2)]
 
 
+def test_captions_of_a_style_name_the_content_first(tmp_path: Path) -> None:
+    texts = ("a boat on a lake", "a cat in watercolour style", "a dog in <sty>")
+    for k, text in enumerate(texts):
+        picture(tmp_path / f"{k}.png", k)
+        (tmp_path / f"{k}.txt").write_text(text)
+    style = recognised(tmp_path).subject(noun="watercolour style", name="sty", kind="style")
+    assert [p.caption for p in style.pictures] == ["a boat on a lake in <sty>", "a cat in <sty>", "a dog in <sty>"]
+
+
 def test_an_empty_caption_is_an_error(tmp_path: Path) -> None:
     picture(tmp_path / "0.png", 0)
     (tmp_path / "0.txt").write_text("  \n")

@@ -176,3 +176,16 @@ def test_what_is_missing_is_said(fido: Subject, blip: Path, monkeypatch: pytest.
 )
 def test_captions_name_the_subject(text: str, said: str, fido: Subject) -> None:
     assert named(text, fido) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a dog on a sofa.", "a dog on a sofa in <sty>"),
+        ("a watercolour painting of a dog", "a dog in <sty>"),
+        ("", "a picture in <sty>"),
+    ],
+)
+def test_captions_of_a_style_name_the_content_first(text: str, expected: str) -> None:
+    style = Subject.of([Image.new("RGB", (8, 8))], noun="watercolour", handle="sty", kind="style")
+    assert named(text, style) == expected

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from limner.core.recipe import Recipe, Stage
+from limner.core.streams import streams
 from limner.core.subject import Subject
 from limner.engine.attach import Adapter
-from limner.engine.checkpoint import run_to_end
+from limner.engine.checkpoint import CHECKPOINT, _read_checkpoint, run_to_end
 from limner.engine.train import train
 from limner.errors import FileError, InputError
 from limner.parts.modifiers import new_word
@@ -77,7 +78,7 @@ def test_a_person_chooses_between_two_runs(base: Any, rex: Subject, tmp_path: Pa
     recipe = rounds(rex, by_hand(tmp_path / "choose"))
     recipe = Recipe("<rex>", (WORD,), recipe.stages[:2])
     about: dict[str, Any] = {"header": {}, "checkpoints": tmp_path}
-    with pytest.raises(InputError, match=r"write the numbers of at most 2 good ones into .*chosen\.txt"):
+    with pytest.raises(InputError, match=r"choose at most 2 of the 3 pictures .*chosen\.txt"):
         run_to_end(base, Adapter(recipe, "<rex>"), recipe.tuning, 0, **about)
     shown = sorted((tmp_path / "choose").glob("*.png"))
     before = [path.read_bytes() for path in shown]
@@ -93,18 +94,55 @@ def test_a_person_chooses_between_two_runs(base: Any, rex: Subject, tmp_path: Pa
     ("text", "said"), [("1 x", "whole numbers"), ("0 1 2", "at most 2"), ("1 1", ""), ("7", ""), ("", "")]
 )
 def test_choices_that_cannot_be(text: str, said: str, tmp_path: Path) -> None:
+    pixels, prompts = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)), ("a dog",) * 3
+
+    def choose(pixels: Tensor) -> Any:
+        return by_hand(tmp_path)(None, pixels, prompts, 2)  # type: ignore[arg-type]  # it asks nothing of the base
+
+    with pytest.raises(InputError, match="choose at most 2"):
+        choose(pixels)
     (tmp_path / "chosen.txt").write_text(text)
+    with pytest.raises(InputError, match="chooses among other pictures than are painted now"):
+        choose(1 - pixels)
     if said:
         with pytest.raises(InputError, match=said):
-            by_hand(tmp_path)(None, torch.rand(3, 3, 8, 8), ("a dog",) * 3, 2)  # type: ignore[arg-type]  # it asks nothing of it
+            choose(pixels)
         return
-    numbers = by_hand(tmp_path)(None, torch.rand(3, 3, 8, 8), ("a dog",) * 3, 2)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="different pictures from 0 to 2, at least one"):
-        check_choice(numbers, 3)
+        check_choice(choose(pixels), 3)
+
+
+def test_prompts_may_depend_on_the_base(base: Any, rex: Subject) -> None:
+    seen: list[Any] = []
+
+    def choose(adapted: Any, pixels: Tensor, prompts: Any, keep: int) -> Any:
+        seen.append(list(prompts))
+        return [0, 2]
+
+    source = feedback(lambda on: [f"<rex> on {on.name}", "<rex>"], choose=choose, count=3, keep=2, steps=1, batch=8)
+    recipe = Recipe("<rex>", (WORD,), (Stage((learned(WORD),), (denoising(source),), 1, 0.05),))
+    assert source.gather is not None
+    point = next(train(base, Adapter(recipe, "<rex>"), stages=recipe.tuning)).snapshot()
+    assert seen == [[f"<rex> on {base.name}", "<rex>", f"<rex> on {base.name}"]]
+    kept = {name.split(".")[-1]: tensor for name, tensor in point.moments.items() if name.startswith("gathered")}
+    assert set(source.gather.draw(base, kept)(0, streams(0, "draw")).prompts) == {f"<rex> on {base.name}"}
+
+
+def test_a_run_that_stops_to_ask_keeps_what_it_has_learned(base: Any, rex: Subject, tmp_path: Path) -> None:
+    recipe = rounds(rex, by_hand(tmp_path / "choose"))
+    about: dict[str, Any] = {"header": {"run": 1}, "checkpoints": tmp_path / "run"}
+    with pytest.raises(InputError, match="choose at most 2"):
+        run_to_end(base, Adapter(recipe, "<rex>"), recipe.tuning, 0, **about)
+    parts = {"parts": 1}
+    start, losses = _read_checkpoint(tmp_path / "run" / CHECKPOINT, about["header"] | parts, recipe.tuning)
+    assert start is not None
+    assert (start.stage, start.step, len(losses)) == (1, 0, 2)
 
 
 def test_senseless_rounds() -> None:
     with pytest.raises(InputError, match="from 1 to 3 can be kept, not 4"):
         feedback(PROMPTS, choose=by_score(redness), count=3, keep=4)
+    with pytest.raises(InputError, match="at least one sampling step, not 0"):
+        feedback(PROMPTS, choose=by_score(redness), steps=0)
     with pytest.raises(InputError, match="given none"):
         feedback((), choose=by_score(redness))

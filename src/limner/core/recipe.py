@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
+from .wording import in_place
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -270,7 +272,7 @@ class Recipe:
 
     def expand(self, prompt: str, handle: str, base: Base) -> str:
         """The prompt as a base reads it, with `handle` replaced by this recipe's words."""
-        return prompt.replace(handle, self.words(base))
+        return in_place(prompt, handle, self.words(base))
 
     @property
     def tuning(self) -> tuple[Stage, ...]:

@@ -15,6 +15,7 @@ from . import heic
 from .cameras import CAMERAS, cameras_beside, viewpoints_of, views_by_picture
 from .consent import Consent
 from .decoding import converted, converted_mask, decoded, decoded_mask
+from .style_captions import style_notes
 from .untrusted import inside
 from .wording import shortened
 
@@ -94,9 +95,9 @@ class Subject:
         Args:
             source: a folder, a file, or a list of files, PIL pictures, tensors or references. In a folder, other files
                 and subfolders are skipped and named in `notes`.
-            noun: class noun: "dog".
+            noun: class noun: "dog"; of a style its words: "watercolour style".
             handle: word for the subject in prompts, with or without angle brackets.
-            kind: one of KINDS.
+            kind: one of KINDS. Pictures of a style, one to ten by one hand, have captions that name their content.
             captions: captions by file name, or in the order of the pictures. A caption replaces the method's own
                 templates for its picture and must contain the handle.
             masks: masks in the order of the pictures, white where the subject is. Without them, a mask is taken from a
@@ -131,12 +132,14 @@ class Subject:
         read, notes = _read_all(source)
         if not read:
             raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
-        if len(read) == 1:
+        if len(read) == 1 and kind != "style":
             notes.append("only one picture: the subject's other sides are unknown; three to five are better")
         cameras = views_by_picture([reference.name for reference in read], views or cameras_beside(source))
         read = [replace(r, view=view) if view else r for r, view in zip(read, cameras, strict=True)]
         read = _masked(_captioned(read, captions, f"<{name}>"), masks)
         notes += picture_notes(read)
+        if kind == "style":
+            notes += style_notes([picture.caption for picture in read], f"<{name}>")
         lists = {"without": without, "pool": pool, "auxiliary": auxiliary}
         more: dict[str, Any] = {key: tuple(_read_all(pictures)[0]) for key, pictures in lists.items()}
         subject = cls(f"<{name}>", noun, tuple(read), kind, tuple(notes), consent=Consent.of(consent), **more)

@@ -35,6 +35,24 @@ def with_article(noun: str) -> str:
     return f"{'an' if vowel or word.startswith(_AN) else 'a'} {noun}"
 
 
+def in_place(prompt: str, handle: str, words: str, *, of: str = "") -> str:
+    """A prompt with words in the place of a handle. Words that end with "style" replace "the style of <sty>" whole.
+
+    >>> in_place("a dog in the style of <sty>", "<sty>", "watercolour style")
+    'a dog in watercolour style'
+    >>> in_place("a dog in the style of <sty>", "<sty>", "an old map")
+    'a dog in the style of an old map'
+
+    prompt: the prompt
+    handle: the handle
+    words: words that replace it
+    of: the handle's words, where `words` stand for them; empty: `words`
+    """
+    if (of or words).endswith("style"):
+        prompt = prompt.replace(f"the style of {handle}", handle)
+    return prompt.replace(handle, words)
+
+
 def shortened(text: str, limit: int = LONGEST) -> str:
     """A text of at most `limit` characters: in a longer one, the number of characters left out replaces the middle.
 

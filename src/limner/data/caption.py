@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from limner.bases.common.loading import capabilities_of
+from limner.core.style_captions import in_style
 from limner.core.subject import Subject
 from limner.errors import FileError
 
@@ -54,7 +55,9 @@ def _caption_by_language_model(images: Sequence[Image.Image], subject: Subject, 
 
 def named(text: str, subject: Subject) -> str:
     """Put the subject's handle into a caption: "a dog on a sofa" -> "<rex> on a sofa". A caption that does not name the
-    class follows "a photo of <rex>"."""
+    class follows "a photo of <rex>". A style's caption names the content first: "a dog on a sofa in <sty>"."""
+    if subject.kind == "style":
+        return in_style(text, subject.handle, subject.noun)
     text = text.strip().rstrip(".")
     caption, count = re.subn(
         rf"\b(?:(?:a|an|the|one)\s+)?{re.escape(subject.noun)}\b", subject.handle, text, count=1, flags=re.IGNORECASE

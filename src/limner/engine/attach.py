@@ -16,6 +16,7 @@ from limner.core.recipe import Answer, FirstPass, Recipe
 from limner.core.regions import names_word, whole_word
 from limner.core.streams import stream
 from limner.core.types import AttentionOp, Denoiser, Guidance, Live, Pass, ReferenceStream
+from limner.core.wording import in_place
 from limner.errors import FileError, InputError, PromptError
 
 from .text_cache import read_texts
@@ -232,7 +233,7 @@ class AdaptedBase:
     def expand_prompt(self, prompt: str) -> str:
         """The prompt as the base reads it: every handle of an attached adapter replaced by its recipe's words."""
         for handle, words in self._readings():
-            prompt = prompt.replace(handle, words)
+            prompt = in_place(prompt, handle, words)
         return prompt
 
     def _readings(self) -> Iterator[tuple[str, str]]:
@@ -251,9 +252,10 @@ class AdaptedBase:
             return ()
         count = self.base.num_tokens(handle if plain else readings[handle], words=self.words)
         words = {**self.words, MARK: torch.zeros(count, 1)}
-        renamed = (
-            re.sub(whole_word(handle), MARK, prompt, flags=re.IGNORECASE) if plain else prompt.replace(handle, MARK)
-        )
+        if plain:
+            renamed = re.sub(whole_word(handle), MARK, prompt, flags=re.IGNORECASE)
+        else:
+            renamed = in_place(prompt, handle, MARK, of=readings[handle])
         marked = self.expand_prompt(renamed)
         starts = self.base.word_places(marked, MARK, words=words)
         return tuple(start + k for start in starts for k in range(count))

@@ -95,7 +95,8 @@ def run_updates(
                 if enough or progress.last:
                     tensors = progress.snapshot().learned
                     break
-                if path and spread.main and (halted or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                due = halted or time.monotonic() - saved > CHECKPOINT_SECONDS or _before_gathering(stages, progress)
+                if path and spread.main and due:
                     save_checkpoint(path, progress.snapshot(), header, losses)
                     saved = time.monotonic()
                 if halted:
@@ -105,6 +106,14 @@ def run_updates(
             save_checkpoint(path, error.checkpoint, header, losses)
         raise
     return tensors, losses
+
+
+def _before_gathering(stages: Sequence[Stage], progress: Progress) -> bool:
+    """Whether a stage has ended and the sources of the next one gather tensors: long work, which may end the run to ask
+    for something."""
+    ended = progress.step + 1 == stages[progress.stage].steps
+    following = stages[progress.stage + 1 : progress.stage + 2] if ended else ()
+    return any(term.source.gather for stage in following for term in stage.loss)
 
 
 def run_to_end(

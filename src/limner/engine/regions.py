@@ -68,7 +68,7 @@ def parts_of(adapted: Adapted, layout: Layout) -> list[Part]:
     """One part for each adapter with regions, and one for the background where regions leave any. The weights sum to 1
     at every position. Adapters that act everywhere are in every part. Raises `InputError` for an adapter that cannot be
     restricted to a region."""
-    check_composable(adapted)
+    check_composable(adapted, layout.masks)
     handles = {
         place: tuple(answer.handle for answer in adapter.answers if answer.handle in layout.masks)
         for place, adapter in enumerate(adapted.adapters)
@@ -89,13 +89,17 @@ def parts_of(adapted: Adapted, layout: Layout) -> list[Part]:
 
 ALONE = ("guidance", "denoiser", "branches", "parallel_stream", "reference_stream", "after_steps")
 """Fields of `Painting` that act on the whole picture."""
+EVERYWHERE = ("guidance", "branches")
+"""Those of them that an adapter may have which acts in every region: every part of the picture has its branches."""
 
 
-def check_composable(adapted: Adapted) -> None:
+def check_composable(adapted: Adapted, masks: Mapping[str, Tensor]) -> None:
     """Raise `InputError` for an adapter whose way of sampling cannot be restricted to a region, whether it has one or
-    not: it would act in the other subjects' regions, or in none."""
-    for adapter in adapted.adapters:
-        own = [name for name in ALONE if getattr(adapter.recipe.painting, name)] if adapter.scale else []
+    not: it would act in the other subjects' regions, or in none. A style without a region may guide."""
+    for place, adapter in enumerate(adapted.adapters):
+        shared = place in adapted.everywhere and not any(answer.handle in masks for answer in adapter.answers)
+        names = [name for name in ALONE if not (shared and name in EVERYWHERE)]
+        own = [name for name in names if getattr(adapter.recipe.painting, name)] if adapter.scale else []
         if own:
             raise InputError(
                 f"{adapter.handle} has a way of sampling of its own ({own[0]}) that acts on the whole picture, so it "

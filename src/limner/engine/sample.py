@@ -17,6 +17,7 @@ from limner.core.streams import stream
 from limner.core.subject import Subject
 from limner.core.types import Pass, Sampling
 from limner.core.views import as_moves, checked_views
+from limner.core.wording import in_place
 from limner.errors import InputError, PaintingError, UnknownName
 
 from .attach import AdaptedBase
@@ -451,7 +452,7 @@ def _before_attached(
     """The unchanged base as a denoiser for the same pictures, for the steps in which all adapters are suspended."""
     plain = list(prompts)
     for answer in (answer for adapter in adapted.adapters for answer in adapter.answers):
-        plain = [prompt.replace(answer.handle, answer.noun) for prompt in plain]
+        plain = [in_place(prompt, answer.handle, answer.noun) for prompt in plain]
     with adapted.suspended():
         base = AdaptedBase(adapted.base, (), frozen_text=False)
         return _guided(base, plain, seeds, settings, None, conditions, frames)

@@ -46,7 +46,7 @@ def two_passes(
     """
     if about["frames"] > 1:
         raise InputError("a first pass gives the layout of one picture, not of a clip: paint pictures, or give regions")
-    check_composable(adapted)
+    check_composable(adapted, {})
     activations: dict[str, Tensor] = {}
     watch = (passes.watch(activations),) if passes.watch else ()
     first = sample(adapted, prompts, seeds=seeds, layout=Layout({}, "attention", operations=watch), **about)

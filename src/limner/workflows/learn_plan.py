@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from limner.core.files import check_folder
 from limner.core.interrupts import standing
 from limner.core.method import settings
+from limner.core.style_captions import content_notes
 from limner.core.wording import counted, first_of, shortened
 from limner.errors import InputError
 from limner.library.after import check_answers, method_after, subject_after
@@ -75,6 +76,9 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
         prepared(subject, **looks),
         beside=tuple(prepared(one, **looks) if one.pictures else one for one in subject.beside),
     )
+    if request.caption and subject.kind == "style":
+        for note in content_notes([picture.caption for picture in subject.pictures], subject.handle):
+            yield Note(note)
     after = read_concepts([request.after], None)[0] if request.after is not None else None
     method = request.method or (method_after(after) if after else (yield from _method(request, subject)))
     chosen = request.settings
@@ -187,13 +191,14 @@ def _places(
 
 
 def preview_prompts(subject: Subject) -> list[str]:
-    """Prompts of the previews after training. A relation or an action is shown on things that its pictures need not
-    show."""
+    """Prompts of the previews after training. A relation, an action or a style is shown on things that its pictures
+    need not show."""
     return [template.format(subject.handle) for template in PREVIEWS.get(subject.kind, PREVIEWS["object"])]
 
 
 PREVIEWS = {
     "object": ("a photo of {}", "{} on the beach", "{} in the snow"),
+    "style": ("a dog in {}", "a car in {}", "a house in the snow in {}"),
     "relation": ("a photo of a cat {} a car", "a photo of a car {} a cat", "a photo of a robot {} a dog"),
     "action": ("a photo of a cat {}", "a photo of a robot {}", "a photo of a dog {} on the beach"),
 }
@@ -259,7 +264,7 @@ def _notes(
     yield from recipe.notes
     yield from notes_of(base, [subject], method, settings, folder)
     yield from small_notes(subject.pictures, base.picture_size)
-    for name in unseen(base, subject):
+    for name in unseen(base, subject) if subject.kind != "style" else ():
         yield f"no toy is visible in {name}; training on a picture without the subject learns its surroundings"
 
 
@@ -288,7 +293,7 @@ def _samples(request: LearnRequest, subject: Subject, page: Path) -> Samples | N
         raise InputError("--sample-prompt needs an interval: add --sample-every N")
     if not request.sample_every:
         return None
-    prompts = list(request.sample_prompts) or [f"a photo of {subject.handle}"]
+    prompts = list(request.sample_prompts) or preview_prompts(subject)[:1]
     check_prompts(prompts, handles=[subject.handle])
     unnamed = [prompt for prompt in prompts if subject.handle not in prompt]
     if unnamed:
@@ -310,6 +315,8 @@ def judge_of(
     real = [p.image for p in subject.pictures if p.image is not None]
     places = ("on the beach", "in the snow", "in the jungle", "in a city")
     prompts: Any = bench.prompts()[:6] if bench else [f"{subject.handle} {place}" for place in places]
+    if subject.kind == "style":  # a style has no place: it is that of a picture of something else
+        prompts = [f"a dog {place} in {subject.handle}" for place in places]
     # the base's own pictures, painted once for all calls
     plain: list[Any] = []
 

@@ -35,7 +35,8 @@ def add_to(commands: Any, arguments: Sequence[str]) -> None:
         dest="noun",
         default="",
         metavar="NOUN",
-        help="class of the subject: dog, teapot, person (or write it into PHOTOS/class.txt)",
+        help="class of the subject: dog, teapot, person; of a style its words, 'watercolour style' (or write it into "
+        "PHOTOS/class.txt)",
     )
     parser.add_argument(
         "--name", help="name of the subject in prompts: rex is written <rex> (default: my and the class)"

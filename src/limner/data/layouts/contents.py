@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from limner.core.cameras import cameras_beside
+from limner.core.style_captions import in_style
 from limner.core.subject import Reference, Subject, check_name, picture_notes, small_notes
 from limner.core.wording import counted, first_of, listed
 from limner.errors import InputError
@@ -116,11 +117,18 @@ class Found:
             raise InputError(f"{self.folder} names no class; add its class noun, such as --class dog")
         handle = f"<{check_name(name or usable(self.token) or 'my' + ''.join(filter(str.isalnum, noun)))}>"
         tokens = [token for token in (self.token, name.strip("<>")) if token]
+        kind = more.get("kind", "object")
         pictures = [
-            replace(reference, caption=handled(item.caption, tokens, noun, handle) if item.caption else "")
+            replace(reference, caption=_caption(item.caption, tokens, noun, handle, kind) if item.caption else "")
             for item, reference in zip(self.items, self.references, strict=True)
         ]
         return Subject.of(pictures, noun=noun, handle=handle, **{"views": cameras_beside(self.folder), **more})
+
+
+def _caption(caption: str, tokens: Sequence[str], noun: str, handle: str, kind: str) -> str:
+    """A caption with the subject's handle; a style's caption that does not name the style says that it is in it."""
+    changed = handled(caption, tokens, noun, handle)
+    return in_style(caption, handle, noun) if kind == "style" and changed == f"{handle}, {caption}" else changed
 
 
 def alike_lines(pairs: Sequence[tuple[str, str]]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
 from limner.core.subject import Subject
-from limner.parts.encoders import structured_captions
+from limner.parts.encoders import content_captions, structured_captions
 from limner.parts.encoders.captions import PLACES
 from limner.parts.modifiers import rare_word_and
 from limner.parts.objectives import clip_reward, denoising, scaled_denoising
@@ -61,8 +61,8 @@ def gal(
 
     The anchors of a style are contents, as in "a chair in <sty>", and those of a thing places, as in "<rex> in the
     snow"; the lists are ours. A sample is overfit where CLIP finds it as near to the prompt of a reference image as to
-    its own. That prompt is the picture's caption; give a style's pictures captions that say what they show, as in
-    "a cat in <sty>". Without, a style's are "a picture in <sty>", and a thing's name the place (`structured_captions`).
+    its own. That prompt is the picture's caption, as in "a cat in <sty>". Where a picture has none, CLIP names what a
+    style's picture shows, and the place of a thing (`structured_captions`).
 
     Where fewer than the wanted anchors are uncertain, the authors stop with the model of the round before; here the
     next round trains again on the pictures so far. On the small base the openness has a factor larger than theirs,
@@ -82,7 +82,7 @@ def gal(
     """
     style = subject.kind == "style"
     anchors = [f"{content} in {{}}" for content in CONTENTS] if style else [f"a photo of {{}} {p}" for p in PLACES]
-    describe = in_the_style if style else structured_captions
+    describe = content_captions if style else structured_captions
     own = photos(subject, describe=describe, batch=batch)
     about: dict[str, Any] = {"top": top, "samples": samples, "openness": openness, "steps": sampling_steps}
     grown = uncertain(subject, anchors, describe=describe, nearness=clip_reward, batch=batch, **about)
@@ -97,8 +97,3 @@ def gal(
         ),
         notes=prior_note(weight, num_class_pictures),
     )
-
-
-def in_the_style(base: Any, subject: Subject) -> list[str]:
-    """The same caption for every picture of a style, with {} for it."""
-    return ["a picture in {}"] * len(subject.pictures)

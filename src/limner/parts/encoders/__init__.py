@@ -1,7 +1,13 @@
 """Encoders of pictures: pixels -> features."""
 
 from .autoencoder import autoencoder_levels
-from .captions import structured_captions, structured_class_captions
+from .captions import (
+    content_captions,
+    contents_in,
+    named_contents,
+    structured_captions,
+    structured_class_captions,
+)
 from .clip import (
     clip_before_last,
     clip_classes,
@@ -48,6 +54,8 @@ __all__ = [
     "clip_pyramid",
     "clip_tokens",
     "close_up",
+    "content_captions",
+    "contents_in",
     "denoiser_levels",
     "dense_crf",
     "detail_map",
@@ -68,6 +76,7 @@ __all__ = [
     "masks_around_faces",
     "mean_of",
     "multimodal_places",
+    "named_contents",
     "patch_tokens",
     "photo_words",
     "pictures_alone",

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from limner.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
 
     from limner.core.base import Base
     from limner.core.subject import Subject
@@ -20,6 +22,14 @@ PLACES = (
     "on a sofa", "on a wooden table", "on a street", "on the grass", "in front of a wall",
 )  # fmt: skip
 """Backgrounds of the grammar: manner, looks, class, background."""
+
+CONTENTS = (
+    "a dog", "a cat", "a bear", "a robot", "a car", "a boat", "a teapot", "a backpack", "a house", "a plant", "a chair",
+    "a lamp", "a rabbit", "an elephant", "a penguin", "a plane", "a truck", "a mug", "a person", "a woman", "a man",
+    "a horse", "a bird", "a tree", "a flower", "a mountain", "a bridge", "a ship", "a fruit", "a bottle", "a landscape",
+    "a village", "a train", "a butterfly", "a fish", "a castle",
+)  # fmt: skip
+"""Things that pictures of a style show, and that pictures in a style are asked for."""
 
 
 def structured_captions(base: Base, subject: Subject) -> list[str]:
@@ -69,6 +79,50 @@ def structured_class_captions(base: Base, subject: Subject) -> list[str]:
     looks = [f"{look} " if look else "" for look in known_to(base, LOOKS)]
     slots = [(look, place) for place in known_to(base, PLACES) for look in looks]
     return [*own, *(f"{MANNERS[k % len(MANNERS)]} a {look}{{}} {place}" for k, (look, place) in enumerate(slots))]
+
+
+def named_contents(base: Base, pixels: Tensor) -> list[str]:
+    """The content of each picture, named by CLIP: the most similar of the CONTENTS that the base knows.
+
+    Raises `InputError` where the base has no CLIP of texts and pictures.
+
+    base: the base
+    pixels: [n, 3, H, W] in [0, 1]
+    """
+    import torch
+    import torch.nn.functional as F
+
+    contents = known_to(base, CONTENTS)
+    try:
+        with torch.no_grad():
+            texts = base.text_features([f"a picture of {content}" for content in contents], words={})
+            pictures = base.picture_features(pixels)
+    except InputError as error:
+        raise InputError(
+            f"{base.name} has no CLIP of texts and pictures, which names what a picture of the style shows: give "
+            f"captions of your own, or make them (--caption) ({error})"
+        ) from error
+    near = F.normalize(pictures.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
+    return [contents[k] for k in near.argmax(-1).tolist()]
+
+
+def content_captions(base: Base, style: Subject) -> list[str]:
+    """A caption for each picture of a style, with {} for the style: "a dog in {}". CLIP names the content.
+
+    base: the base
+    style: the style with its pictures
+    """
+    if not style.pictures:
+        return []
+    return [f"{content} in {{}}" for content in named_contents(base, style.tensor(base.picture_size))]
+
+
+def contents_in(handle: str) -> Callable[[Base], list[str]]:
+    """Base -> prompts for pictures of all sorts in a style: "a dog in <sty>".
+
+    handle: the style's word in prompts
+    """
+    return lambda base: [f"{content} in {handle}" for content in known_to(base, CONTENTS)]
 
 
 def template(caption: str, handle: str) -> str:

@@ -2,7 +2,7 @@
 
 from limner.engine.guidance import classifier_free
 
-from .adapter import adapter_guidance
+from .adapter import adapter_guidance, same_prompt, two_strengths
 from .adjoint import distance_of, feature_distance, symplectic_adjoint_guidance
 from .attention import attention_into_mask
 from .branches import between, interleaved, picture_then_text
@@ -45,8 +45,10 @@ __all__ = [
     "picture_then_text",
     "reference_statistics",
     "saliency_fusion",
+    "same_prompt",
     "self_subject",
     "structure_guidance",
     "subject_and_words",
     "symplectic_adjoint_guidance",
+    "two_strengths",
 ]

@@ -1,7 +1,7 @@
 """Changes of a base's network or of its input, undone when the adapter is detached."""
 
 from .basis_word import basis_word
-from .bottleneck import bottleneck_adapters
+from .bottleneck import attention_adapters, bottleneck_adapters
 from .branch_low_rank import branch_low_rank
 from .branches import branch_integration
 from .control_branch import COLOURS, control_branch, feature_branch, opened_control, painted_in, segmentation_branch
@@ -44,6 +44,7 @@ __all__ = [
     "COLOURS",
     "along_content",
     "along_source",
+    "attention_adapters",
     "attention_consistency",
     "basis_word",
     "bottleneck_adapters",

@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from limner.core.types import Live
 from limner.errors import InputError
 
+from .branch_rows import in_rows, rows_of_branches
 from .low_rank import beside, factors_of
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Generator, Tensor
 
     from limner.core.base import Base
     from limner.core.types import Pass
@@ -53,24 +54,9 @@ class branch_low_rank:
                 live.tensors |= factors
                 down, up = factors.values()
                 if scale:
-                    hook = self._in_rows(beside(down, up, scale, live), live)
+                    hook = in_rows(beside(down, up, scale, live), live, self.rows_of)
                     stack.callback(layer.register_forward_hook(hook).remove)
             yield live
-
-    def _in_rows(
-        self, change: Callable[[nn.Module, Any, Tensor], Tensor], live: Live
-    ) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-        """The change restricted to the rows of a layer's output in which it acts."""
-        import torch
-
-        def hook(layer: nn.Module, inputs: Any, out: Tensor) -> Tensor:
-            rows = self.rows_of(live.run, len(out)) if live.run is not None else []
-            if not rows or len(rows) == len(out):
-                return change(layer, inputs, out) if rows else out
-            at = torch.tensor(rows, device=out.device)
-            return out.index_copy(0, at, change(layer, (inputs[0][at],), out[at]))
-
-        return hook
 
     def rows_of(self, run: Pass, count: int) -> list[int]:
         """The rows in which the change acts.
@@ -80,6 +66,4 @@ class branch_low_rank:
         """
         if run.random is not None:
             return list(range(count)) if (run.references is not None) == self.shown else []
-        each = count // len(run.branches)
-        acting = (place for place, branch in enumerate(run.branches) if branch in self.branches)
-        return [row for place in acting for row in range(place * each, (place + 1) * each)]
+        return rows_of_branches(run, count, self.branches)

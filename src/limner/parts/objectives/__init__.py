@@ -27,7 +27,7 @@ from .preserving import preserving
 from .prototype import near_start, prototype, prototypical_embedding
 from .refinement import refinement
 from .reward_feedback import face_worths, reward_feedback, structure_worth
-from .rewards import clip_reward, policy_gradient, reward
+from .rewards import clip_reward, policy_gradient, reward, text_score
 from .self_regularised import self_regularised
 from .starts import near_begin
 from .steering import steering
@@ -96,6 +96,7 @@ __all__ = [
     "structure_worth",
     "suppressed_denoising",
     "text_balance",
+    "text_score",
     "without_picture",
     "worst_subject",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,25 +15,34 @@ if TYPE_CHECKING:
     from limner.core.recipe import Source
 
 
-def denoising(source: Source) -> Objective:
+def denoising(source: Source, *, smoothing: float = 0.0) -> Objective:
     """Mean squared error between prediction and target, Eq. 14 of arXiv:2006.11239.
 
     The prediction is noise, or its velocity or flow form; on a base of masked tokens the loss is their cross-entropy.
     With a mask in the batch, the mean is over the mask; with weights, rows count by them.
 
     source: batches of pictures with captions
+    smoothing: share of all tokens alike in the target of a cross-entropy (label smoothing), from 0 to below 1; a base
+        that does not predict tokens ignores it
     """
-    return Objective(f"denoising({source.name})", source, denoising_error, any_target=True)
+    value = functools.partial(denoising_error, smoothing=smoothing) if smoothing else denoising_error
+    return Objective(f"denoising({source.name})", source, value, any_target=True)
 
 
-def denoising_error(step: Step, *, by_weight: bool = True, weights: Tensor | None = None) -> Tensor:
+def denoising_error(
+    step: Step, *, by_weight: bool = True, weights: Tensor | None = None, smoothing: float = 0.0
+) -> Tensor:
     """The value of `denoising` on a step's own batch.
 
     step: the training step
     by_weight: whether rows count by the batch's weights
     weights: weights [B] of rows in the place of the batch's
+    smoothing: share of all tokens alike in the target of a cross-entropy
     """
     error, counts = step.adapted.base.error(step.prediction.output, step.target)  # [B, C, h, w]
+    if smoothing and step.adapted.base.predicts == "tokens":
+        even = -step.prediction.output.float().log_softmax(1).mean(1, keepdim=True)
+        error = (1 - smoothing) * error + smoothing * even
     mask, weight = step.batch.mask, (step.batch.weight if by_weight else None) if weights is None else weights
     if counts is not None:  # rows differ in their number of masked tokens
         element_weights = counts if mask is None else counts * (mask > 0.5)

@@ -39,6 +39,24 @@ def clip_reward(base: Base, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
     return torch.cosine_similarity(base.picture_features(pixels).float(), texts.float(), dim=-1)
 
 
+def text_score(adapted: Adapted, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
+    """[B]: the cosine of CLIP's embeddings of picture and prompt, with the words that replace handles.
+
+    Raises `InputError` where the base has no CLIP of texts and pictures.
+
+    adapted: the base with its adapters
+    pixels: [B, 3, H, W] in [0, 1]
+    prompts: the prompts, with handles
+    """
+    try:
+        return clip_reward(adapted.base, pixels, [adapted.expand_prompt(prompt) for prompt in prompts])
+    except InputError as error:
+        raise InputError(
+            f"{adapted.base.name} has no CLIP of texts and pictures, which scores pictures by their prompts: choose them "
+            f"by hand (choose=FOLDER), or use a base with one ({error})"
+        ) from error
+
+
 def reward(name: str) -> Reward:
     """The reward of a name, or of a function in a file.
 

@@ -3,15 +3,17 @@
 from .active import uncertain
 from .auxiliary import auxiliary_note, auxiliary_pictures
 from .captioned import captioned
+from .choosing import by_hand
 from .class_pictures import class_pictures, prior_note
 from .composed import called, style_photos, with_references_of
+from .concept_crops import concept_crops, concepts_of
 from .concepts import shown_for
 from .degraded import degraded_photos, degraded_subjects
 from .diptychs import diptychs
 from .edited import edited_portraits
 from .estimated import estimated_masks, mask_of, with_estimated_masks
 from .expert_pairs import expert_pairs
-from .feedback import by_hand, by_score, feedback
+from .feedback import by_score, feedback
 from .garments import pairs_of_garments
 from .hidden_patches import with_hidden_patches
 from .inpainting import with_holes
@@ -34,7 +36,7 @@ from .shown import all_seen
 from .statements import check_statements, statement_of
 from .styles import pairs_of_styles
 from .texts import corpus_texts
-from .times import at_times, cubic_times, mostly_at, noisier
+from .times import at_log_snr, at_times, cubic_times, mostly_at, noisier, times_of_log_snr
 from .triplets import action_triplets
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "action_triplets",
     "all_seen",
     "any_map",
+    "at_log_snr",
     "at_times",
     "auxiliary_note",
     "auxiliary_pictures",
@@ -57,6 +60,8 @@ __all__ = [
     "captioned",
     "check_statements",
     "class_pictures",
+    "concept_crops",
+    "concepts_of",
     "corpus_texts",
     "cubic_times",
     "degraded_photos",
@@ -90,6 +95,7 @@ __all__ = [
     "shown_for",
     "statement_of",
     "style_photos",
+    "times_of_log_snr",
     "uncertain",
     "with_estimated_masks",
     "with_hidden_patches",

@@ -4,17 +4,17 @@ arXiv:2306.00983)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from limner.core.recipe import Gather, Source
+from limner.core.streams import stream
 from limner.core.types import Batch
 from limner.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.core.adapted import Adapted
+    from limner.core.adapted import Adapted, Modifier
     from limner.core.base import Base
     from limner.core.types import Streams
 
@@ -26,7 +26,7 @@ Worth: TypeAlias = "Callable[[Adapted, Tensor, Sequence[str]], Tensor]"
 
 
 def feedback(
-    prompts: Sequence[str],
+    prompts: Sequence[str] | Callable[[Base], Sequence[str]],
     *,
     choose: Choose,
     count: int = 16,
@@ -34,6 +34,7 @@ def feedback(
     batch: int = 4,
     steps: int = 25,
     guidance: float = 4.0,
+    afresh: Modifier | None = None,
     name: str = "feedback",
 ) -> Source:
     """One round of learning from one's own pictures (iterative training with feedback, Sec. 3.3 of arXiv:2306.00983).
@@ -42,33 +43,44 @@ def feedback(
     chosen, and the stage learns from those with their own prompts. Several rounds are several stages, each with a
     source of its own. The choice is part of a run's checkpoints: a resumed stage learns from the same pictures.
 
-    prompts: prompts to sample in turn, with the handle unexpanded
+    prompts: prompts to sample in turn, with the handle unexpanded; or a function of the base that gives them
     choose: `by_score` or `by_hand`
     count: pictures to sample
     keep: pictures to choose, from 1 to `count`
     batch: pictures in an update
     steps: sampling steps
     guidance: scale of guidance
+    afresh: modifier that the stage trains from its start again, once its pictures are painted; None goes on from what
+        has been learned
     name: name of the source; sources of one recipe that are to sample different pictures have different names
     """
     if not 1 <= keep <= count:
         raise InputError(f"from 1 to {count} can be kept, not {keep}, since feedback paints {count} pictures")
+    if steps < 1:
+        raise InputError(f"feedback paints in at least one sampling step, not {steps}")
     if not prompts:
         raise InputError("feedback paints prompts, and was given none")
-    texts = [prompts[k % len(prompts)] for k in range(count)]
+
+    def texts_on(base: Base) -> list[str]:
+        given = prompts(base) if callable(prompts) else prompts
+        return [given[k % len(given)] for k in range(count)]
 
     def make(adapted: Adapted, at: Streams, earlier: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         import torch
 
+        texts = texts_on(adapted.base)
         seeds = torch.randint(2**31, (count,), generator=at("seeds")).tolist()
         latents, pixels = painted_now(adapted, texts, seeds, steps, guidance)
         numbers = list(choose(adapted, pixels, texts, keep))
         check_choice(numbers, count)
+        if afresh is not None:
+            _begin_again(adapted, afresh)
         return {"latents": latents[numbers], "numbers": torch.tensor(numbers)}
 
     def draw(base: Base, gathered: Mapping[str, Tensor]) -> Callable[[int, Streams], Batch]:
         import torch
 
+        texts = texts_on(base)
         latents, captions = gathered["latents"], [texts[k] for k in gathered["numbers"].tolist()]
 
         def batches(step: int, at: Streams) -> Batch:
@@ -78,6 +90,18 @@ def feedback(
         return batches
 
     return Source(name, "subject", lambda base: _not_gathered, gather=Gather(make, draw))
+
+
+def _begin_again(adapted: Adapted, modifier: Modifier) -> None:
+    """Give a modifier's tensors the values that they had when the recipe was first attached."""
+    ours = [(place, index) for (place, index), part, _ in adapted.live.items() if part is modifier]
+    now = adapted.tensors
+    for place, index in ours:
+        generator = stream(adapted.adapters[place].seed, "modifier", index)
+        with modifier(adapted.base, stored={}, generator=generator, scale=0.0) as fresh:
+            for name, tensor in fresh.tensors.items():
+                now[name].copy_(tensor)
+            adapted.round_off(list(fresh.tensors))
 
 
 def check_choice(numbers: Sequence[int], count: int) -> None:
@@ -131,43 +155,3 @@ def by_score(worth: Worth) -> Choose:
         return sorted(range(len(scores)), key=lambda k: (-scores[k], k))[:keep]
 
     return choose
-
-
-CHOICE = "chosen.txt"
-"""File in which a person writes the numbers of the pictures to keep."""
-
-
-def by_hand(folder: Path | str) -> Choose:
-    """Choose the pictures whose numbers a person wrote into `chosen.txt` beside them.
-
-    Without that file the run ends with an `InputError` that asks for it; started again, it samples the same pictures
-    and reads it.
-
-    folder: folder for the pictures; each round needs its own
-    """
-
-    def choose(adapted: Adapted, pixels: Tensor, prompts: Sequence[str], keep: int) -> Sequence[int]:
-        place = Path(folder)
-        _save(place, pixels, prompts)
-        if not (place / CHOICE).is_file():
-            raise InputError(
-                f"choose: look at the {len(pixels)} pictures in {place}, write the numbers of at most {keep} good ones "
-                f"into "
-                f"{place / CHOICE}, such as 0 3 7, and start again"
-            )
-        words = (place / CHOICE).read_text(encoding="utf-8").replace(",", " ").split()
-        if not all(word.isdecimal() for word in words) or len(words) > keep:
-            raise InputError(
-                f"{place / CHOICE} must hold at most {keep} whole numbers, such as 0 3 7, not {' '.join(words)[:100]!r}"
-            )
-        return [int(word) for word in words]
-
-    return choose
-
-
-def _save(folder: Path, pixels: Tensor, prompts: Sequence[str]) -> None:
-    from limner.core.picture import Picture
-    from limner.core.pixels import to_images
-
-    for k, (image, prompt) in enumerate(zip(to_images(pixels), prompts, strict=True)):
-        Picture(image, prompt, k, (), "", {}).save(folder / f"{k:03}.png", overwrite=True)
