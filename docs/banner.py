@@ -1,7 +1,7 @@
 """README's picture: the demo's sheet laid out wide, with its prompts.
 
-python -m docs.banner    docs/images/demo.png -> docs/images/banner.png; after a new demo: its grid.png is
-docs/images/demo.png
+python -m docs.banner    docs/images/demo.jpg -> docs/images/banner.png; after a new demo: its grid.png
+as a JPEG is docs/images/demo.jpg
 """
 
 from __future__ import annotations
@@ -45,4 +45,4 @@ def cell(sheet: Image.Image, row: int, column: int) -> Image.Image:
 
 
 if __name__ == "__main__":
-    banner(Image.open(IMAGES / "demo.png")).save(IMAGES / "banner.png", optimize=True)
+    banner(Image.open(IMAGES / "demo.jpg")).save(IMAGES / "banner.png", optimize=True)
