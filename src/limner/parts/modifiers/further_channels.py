@@ -74,7 +74,12 @@ def first_layer(base: Base) -> Any:
 
 
 def read_by(layer: Any, channels: Tensor, weight: Tensor) -> Tensor:
-    """What the convolution `layer` with `weight` [out, channels, ...] makes of [rows, channels, h, w]."""
+    """[rows, out, h, w]: the channels through a convolution like the layer's, without a bias.
+
+    layer: the convolution whose stride, padding and dilation count
+    channels: [rows, channels, h, w]
+    weight: its kernel, [out, channels, ...]
+    """
     import torch.nn.functional as F
 
     return F.conv2d(channels, weight.to(channels), None, layer.stride, layer.padding, layer.dilation)
