@@ -5,7 +5,7 @@ by a person, and a second round learns from these alone, so that the first pictu
 
 On a base of masked tokens the loss is the paper's, cross-entropy with label smoothing; on others it is denoising.
 Where text and picture attend together, the adapters follow the picture's attention; blocks in which both have the same
-projections (FLUX) have none. The card does not say whether the second round begins with new adapters; here it does.
+projections (FLUX) have none. Whether the second round begins with new adapters is not published; here it does.
 """
 
 from limner.core.method import method
