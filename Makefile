@@ -10,12 +10,15 @@ METHOD ?= ip_adapter
 N ?= 200
 QUICK_TESTS := tests/test_methods.py tests/test_rooms.py tests/tools tests/engine/test_attach.py tests/core/test_concept.py
 
-.PHONY: demo test test-quick check wheel fuzz proofs kills bench bench-quick docs pocket weights pretrain clean
+.PHONY: demo test test-all test-quick check wheel fuzz proofs kills bench bench-quick docs pocket weights pretrain clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
 
-test: $(VENV)/ready          ## every test, WORKERS at a time
+test: $(VENV)/ready          ## all tests but the sweeps, WORKERS at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not sweep"
+
+test-all: $(VENV)/ready      ## every test; takes about half as long again
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-quick: $(VENV)/ready    ## five representative methods and the plan of the rooms, in two minutes

@@ -31,7 +31,7 @@ from limner.methods import card, methods
 from limner.pocket.capabilities import CAPABILITIES
 
 QUICK = limner.PaintSettings(steps=2)
-PAINTED = "<rex> in the city"
+PAINTED = "a photo of <rex> in the city"
 """The prompt of `paint_latents`."""
 FAST = {
     "steps": 2,
@@ -39,7 +39,7 @@ FAST = {
     "shared_steps": 2,
     "content_steps": 2,
     "reward_steps": 1,
-    "reward_batch": 2,
+    "reward_batch": 3,
     "num_class_pictures": 2,
     "num_fisher_pictures": 2,
     "batch": 2,
@@ -51,7 +51,7 @@ FAST = {
     "samples": 2,
     "pictures": 4,
     "chosen": 2,
-    "second_steps": 3,
+    "second_steps": 2,
     "sampling_steps": 2,
     "crops": 2,
 }

@@ -52,17 +52,21 @@ REPRESENTATIVE = ("textual_inversion", "lora_dreambooth", "custom_diffusion", "i
 """A word, weights, both, pre-trained, training-free: `make test-quick` asks these alone."""
 
 
-def asked(names: list[str]) -> pytest.MarkDecorator:
-    """Ask each of these methods; all but the representative ones are marked, so that they can be left out."""
-    left_out = pytest.mark.every_method
+def asked(names: list[str], *, sweep: bool = False) -> pytest.MarkDecorator:
+    """Ask each of these methods; all but the representative ones are marked, so that they can be left out.
+
+    sweep: whether `make test` leaves these out as well: questions about what another one also runs
+    """
+    left_out = (pytest.mark.every_method, *((pytest.mark.sweep,) if sweep else ()))
     known = [pytest.param(name, marks=() if name in REPRESENTATIVE else left_out, id=name) for name in names]
     return pytest.mark.parametrize("name", known)
 
 
 TUNED = [name for name, function in methods().items() if function(Subject("<rex>", "dog")).tuning]
-EVERY = asked(list(methods()))
-EVERY_TUNED = asked(TUNED)
-EVERY_UNTUNED = asked([name for name in methods() if name not in TUNED])
+UNTUNED = [name for name in methods() if name not in TUNED]
+EVERY, EVERY_IN_A_SWEEP = asked(list(methods())), asked(list(methods()), sweep=True)
+EVERY_TUNED, EVERY_TUNED_IN_A_SWEEP = asked(TUNED), asked(TUNED, sweep=True)
+EVERY_UNTUNED, EVERY_UNTUNED_IN_A_SWEEP = asked(UNTUNED), asked(UNTUNED, sweep=True)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +114,7 @@ def test_the_base_comes_back_bit_for_bit(base: Any, learned_once: Callable[[str]
     assert untouched(base)
 
 
-@EVERY
+@EVERY_IN_A_SWEEP
 def test_the_base_comes_back_after_an_exception(base: Any, rex: Subject, name: str) -> None:
     before = state(base)
     with pytest.raises(ZeroDivisionError), attach(base, [adapter(base, name, rex)]):
@@ -159,7 +163,7 @@ def test_the_same_reference_images_make_the_same_concept(
     assert same(learned_once(name).concept.tensors, learn_fast(base, name, rex).tensors)
 
 
-@EVERY_TUNED
+@EVERY_TUNED_IN_A_SWEEP
 def test_another_seed_teaches_another_concept_and_abandoned_it_leaves_the_base_alone(
     base: Any, rex: Subject, learned_once: Callable[[str], Learned], name: str
 ) -> None:
@@ -210,7 +214,7 @@ def test_at_scale_zero_it_is_the_base_reading_the_same_words(
     assert paint_latents(base, concept, 0.0).equal(base_latents(base, prompt))
 
 
-@EVERY
+@EVERY_IN_A_SWEEP
 def test_at_half_scale_it_lies_between(base: Any, learned_once: Callable[[str], Learned], name: str) -> None:
     """A picture at half the strength is nearer to both ends than the ends are to each other; or half a strength is
     refused. A change so large that its half paints the same is as far from one end as the other end is, and a little
@@ -242,7 +246,7 @@ def paint_at_half_scale(base: Any, concept: limner.Concept) -> Tensor | None:
         return None
 
 
-@EVERY
+@EVERY_IN_A_SWEEP
 def test_three_subjects_in_one_prompt_are_painted_or_refused(base: Any, rex: Subject, name: str) -> None:
     """Three concepts of a method, without regions and with two: a picture, or an error that says why not."""
     more = others(faces=for_faces(name))
@@ -267,7 +271,7 @@ def test_three_subjects_in_one_prompt_are_painted_or_refused(base: Any, rex: Sub
     assert untouched(base)
 
 
-@EVERY_TUNED
+@EVERY_TUNED_IN_A_SWEEP
 def test_what_was_learned_changes_the_picture(base: Any, learned_once: Callable[[str], Learned], name: str) -> None:
     """The same recipe with its tensors as they were before the first update paints another picture, beyond rounding."""
     learned = learned_once(name)
@@ -283,7 +287,7 @@ VISIBLE = 1e-3
 """Share of a picture's latents that three updates move at least; two ways to the same sums differ by 1e-6."""
 
 
-@EVERY_UNTUNED
+@EVERY_UNTUNED_IN_A_SWEEP
 def test_without_learning_the_reference_images_change_the_picture(
     base: Any, another: Subject, learned_once: Callable[[str], Learned], name: str
 ) -> None:

@@ -32,13 +32,18 @@ LOOKING = (
     "he_data_perspective",
     "unictokens",
     "mc_ti",
+    "gal",
+    "finestyle",
+    "styledrop",
+    "style_friendly_snr",
 )  # look at pictures through a CLIP beside the base
 RECOGNISING = ("celeb_basis",)  # through networks of faces
 MASKED = ("persam", "break_a_scene", "perfusion", "infusion", "hifi_tuner", "clic", "magicapture")
-FINDING = ("magicapture",)  # finds its subject in pictures that the base paints, which have no masks of a user
+FINDING = ("magicapture", "swapanything")  # find their subject in pictures that the base paints, which have no masks
+POSED = ("viewpoint_control",)  # reads the cameras of pictures
 
 
-@pytest.fixture(scope="module", params=["1.5", "2.1"])
+@pytest.fixture(scope="module", params=["1.5", pytest.param("2.1", marks=pytest.mark.sweep)])
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load(stable_diffusion(tmp_path_factory.mktemp("tiny"), request.param), device="cpu")
 
@@ -57,7 +62,7 @@ def masked(rex: Subject) -> Subject:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in methods() if name not in (*ADAPTERS, *LOOKING, *RECOGNISING, *FINDING)]
+    "name", [name for name in methods() if name not in (*ADAPTERS, *LOOKING, *RECOGNISING, *FINDING, *POSED)]
 )
 def test_every_method_runs_on_it(tiny: Any, masked: Subject, name: str) -> None:
     before = state(tiny)

@@ -318,6 +318,7 @@ def test_what_has_no_stacked_form_is_refused_with_the_reason(base: Any, subjects
     assert learn_many(base, []) == []
 
 
+@pytest.mark.sweep
 def test_mixed_precision_learns_nearly_the_same(base: Any, subjects: list[Subject]) -> None:
     jobs = [Job(s, "lora_dreambooth", k, LORA) for k, s in enumerate(subjects[:2])]
     for job, done in zip(jobs, learn_many(base, jobs, mixed=True), strict=True):
@@ -370,6 +371,7 @@ def test_what_cannot_be_painted_by_rows_is_refused(base: Any, subjects: list[Sub
     assert untouched(base)
 
 
+@pytest.mark.sweep
 def test_over_processes_it_is_the_same(base: Any, subjects: list[Subject]) -> None:
     jobs = [Job(s, "textual_inversion", k, WORD | {"steps": 2}) for k, s in enumerate(subjects[:3])]
     done = by_name(list(learn_over("pocket", jobs, workers=2, opening={"device": "cpu"})))

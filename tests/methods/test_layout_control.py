@@ -61,7 +61,7 @@ def test_attention_in_the_boxes_rises_with_the_loss_scale(base: Any, rex: Subjec
 
 @pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
 def test_the_forward_variant_moves_a_share_of_attention_inside(base: Any, rex: Subject, strength: float) -> None:
-    """Of the attention of every word with a region, in every layer, this share is moved into the region."""
+    """Of the attention of every word with a region this share is moved into the region."""
     shares = []
     for much in (0.0, strength):
         recipe = methods()["layout_control"](rex, variant="forward", forward_strength=much, until=1.0)
@@ -73,7 +73,8 @@ def test_the_forward_variant_moves_a_share_of_attention_inside(base: Any, rex: S
             run = adapted.run(time=time, latents=x, regions=masks, handle_places=(places,), **about)
             run.operations += (keep_maps(),)
             base.predict(x, time, adapted.text_states([PROMPT]), context=run)
-        for maps in (m for n, m in run.activations.items() if n.startswith(KEPT)):
+        # the first layer: later ones read what it changed
+        for maps in [m for n, m in run.activations.items() if n.startswith(KEPT)][:1]:
             for name, own in places.items():
                 attention, inside = maps[0][:, list(own)], at_queries(masks[name], maps.shape[1])[:, None]
                 heard = attention.sum(0) > 1e-6  # a layer may attend to one other token alone

@@ -299,7 +299,7 @@ def test_the_set_grows_by_the_best_of_the_pool(base: Any, rex: Subject) -> None:
 
 
 def test_the_best_scored_stage_is_what_is_kept(base: Any, rex: Subject) -> None:
-    recipe = methods()["coti"](pooled(rex), **fast(methods()["coti"]))
+    recipe = methods()["coti"](pooled(rex), **fast(methods()["coti"], steps=3))
     scores = iter([0.1, 0.9, 0.3])
     stages = [replace(stage, score=lambda adapted: next(scores)) for stage in recipe.stages]
     ends = [
@@ -313,7 +313,7 @@ def test_the_best_scored_stage_is_what_is_kept(base: Any, rex: Subject) -> None:
 
 
 def test_the_best_survives_an_interruption(base: Any, rex: Subject) -> None:
-    recipe = methods()["coti"](pooled(rex), **fast(methods()["coti"]))
+    recipe = methods()["coti"](pooled(rex), **fast(methods()["coti"], steps=3))
     value = {0: 0.9, 1: 0.5, 2: 0.1}
     count: list[int] = []
 

@@ -120,10 +120,10 @@ def test_the_second_round_learns_from_chosen_pictures_alone(base: Any, sty: Subj
     running = train(base, Adapter(recipe, "<sty>", seed=3), stages=recipe.tuning, seed=1)
     with attach(base, [Adapter(recipe, "<sty>", seed=3)]) as adapted:
         begin = {name: tensor.clone() for name, tensor in adapted.tensors.items()}
-    points = [next(running).snapshot() for _ in range(4)]  # three updates of the first round, one of the second
+    points = [next(running).snapshot() for _ in range(3)]  # two updates of the first round, one of the second
     running.close()
     given = base.encode(sty.tensor(base.picture_size))[0]
-    gathered = {name.split(".")[-1]: t for name, t in points[3].moments.items() if name.startswith("gathered.")}
+    gathered = {name.split(".")[-1]: t for name, t in points[2].moments.items() if name.startswith("gathered.")}
     assert gathered["latents"].shape == (2, *base.latent_shape)
     assert all(float((own - given).abs().mean()) > 0.05 for own in gathered["latents"])
     source = recipe.stages[1].loss[0].source
@@ -136,7 +136,7 @@ def test_the_second_round_learns_from_chosen_pictures_alone(base: Any, sty: Subj
             (number,) = [k for k, painted in enumerate(gathered["latents"]) if painted.equal(own)]
             assert prompt == prompts[int(gathered["numbers"][number])]
     # one update moves a value by at most the rate, and weight decay by a little
-    first, second = points[2].tensors, points[3].tensors
+    first, second = points[1].tensors, points[2].tensors
     moved = {name: float((second[name] - begin[name]).abs().max()) for name in begin}
     assert max(moved.values()) < 1.5 * recipe.stages[1].lr
     assert max(float((first[name] - begin[name]).abs().max()) for name in begin) > 1.5 * recipe.stages[1].lr
@@ -199,7 +199,7 @@ def test_on_masked_tokens_the_loss_is_smoothed_cross_entropy(masked: Any, sty: S
 
 def test_both_rounds_run_on_masked_tokens(masked: Any, sty: Subject) -> None:
     concept = learn_fast(masked, "styledrop", sty)
-    assert len(concept.losses) == 6
+    assert len(concept.losses) == 4
     about: dict[str, Any] = {"seed": 2, "settings": limner.PaintSettings(steps=2)}
     shown = limner.paint(masked, PROMPT, concepts=[concept], **about)[0].image
     assert shown.size == (16, 16)

@@ -235,6 +235,7 @@ def test_other_defaults_of_a_method_make_other_units(monkeypatch: pytest.MonkeyP
     assert key_of(plan, unit) != before
 
 
+@pytest.mark.sweep
 def test_spreading_over_processes_gives_the_same_pictures(ran: SimpleNamespace, tmp_path: Path) -> None:
     plan = Plan(((BASE, ()), (WORDS, ())), **QUICK)
     found = bench(plan, results=tmp_path / "r.json", folder=tmp_path / "run", workers=2, say=lambda _: None)

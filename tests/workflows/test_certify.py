@@ -72,6 +72,7 @@ def test_what_acts_on_everything_is_not_held_to_other_prompts(base: Any, rex: Su
     assert any("may act on all" in check.finding for check in found.checks)
 
 
+@pytest.mark.sweep
 def test_the_command_fails_loudly_in_the_precision_asked_for(
     word: limner.Concept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

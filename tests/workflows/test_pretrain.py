@@ -286,6 +286,7 @@ def test_interrupted_it_resumes_to_the_same_bits_with_parts_and_running_means(
 # ------------------------------------------------------------------------------------------------------- previews
 
 
+@pytest.mark.sweep
 def test_previews_are_painted_scored_and_change_nothing(base: Any, tmp_path: Path) -> None:
     from limner.workflows.previews import PROMPTS, previews
 
@@ -465,7 +466,14 @@ FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLI
 """Environment that `accelerate launch --use_fsdp --fsdp_version 2` gives its processes."""
 
 
-@pytest.mark.parametrize(("accumulate", "sharded"), [(1, {}), (2, {}), (1, FSDP)], ids=["ddp", "ddp in parts", "fsdp"])
+@pytest.mark.parametrize(
+    ("accumulate", "sharded"),
+    [
+        pytest.param(1, {}, id="ddp", marks=pytest.mark.sweep),
+        pytest.param(2, {}, id="ddp in parts"),
+        pytest.param(1, FSDP, id="fsdp", marks=pytest.mark.sweep),
+    ],
+)
 def test_two_processes_learn_what_one_learns(
     alone: Any, base: Any, tmp_path: Path, accumulate: int, sharded: dict[str, str]
 ) -> None:

@@ -7,16 +7,11 @@ Lists of adjectives by kind, or words of the user's own, stand in for those that
 list of other word classes stands in for their part-of-speech tagger.
 """
 
-from typing import Any
-
 from limner.core.method import method
-from limner.core.recipe import Answer, Objective, Recipe, Stage
+from limner.core.recipe import Answer, Recipe, Stage
 from limner.core.subject import Subject
-from limner.core.word_classes import ADJECTIVES
-from limner.errors import InputError
-from limner.parts.modifiers import mixed_word, mixture, nouns_shown
-from limner.parts.modifiers.parameters import under
-from limner.parts.objectives import denoising, penalty
+from limner.parts.modifiers import adjectives, mixed_word, nouns_shown
+from limner.parts.objectives import denoising, near_mixture, near_top_words
 from limner.parts.parameters import all_but, at_rate, learned
 from limner.parts.sources import photos
 
@@ -73,15 +68,9 @@ def cusconcept(
         object_rate: learning rate of the object, as a multiple of the attribute's
         batch: pictures in an update
     """
-    look = mixed_word(
-        f"{subject.handle[:-1]}-look>",
-        subject.noun,
-        lambda base: adjectives(axis, attributes),
-        largest=attribute_words,
-        width=width,
-    )
+    words = adjectives(axis, attributes)
+    look = mixed_word(f"{subject.handle[:-1]}-look>", subject.noun, words, largest=attribute_words, width=width)
     thing = mixed_word(f"{subject.handle[:-1]}-object>", subject.noun, nouns_shown(subject, object_words), width=width)
-    adjectives(axis, attributes)
     both = photos(subject, captions=("a photo of a {}",), batch=batch)
     alone = photos(
         subject,
@@ -89,17 +78,7 @@ def cusconcept(
         batch=batch,
         recaption=lambda _, caption: caption.replace("{}", thing.word),
     )
-
-    def to_the_top(adapted: Any) -> Any:
-        own = under(thing.prefix, adapted.live[thing].tensors)
-        return 1 - (mixture(own) * mixture(own, largest=top_words)).sum()
-
-    def near(part: mixed_word) -> Objective:
-        offset = f"{part.prefix}offset"
-        return penalty(
-            both, name=f"near the mixture of {part.word}", of=lambda a: a.live[part].tensors[offset].square().sum()
-        )
-
+    offsets = (near_mixture(both, look), near_mixture(both, thing))
     return Recipe(
         says=f"{look.word} {thing.word}",
         also=(Answer(look.word, look.word, ""), Answer(thing.word, thing.word, subject.noun)),
@@ -110,26 +89,16 @@ def cusconcept(
                 loss=(
                     denoising(both),
                     shared_weight * denoising(alone),
-                    top_weight * penalty(both, name="near the top words", of=to_the_top),
+                    top_weight * near_top_words(both, thing, top_words),
                 ),
                 steps=word_steps,
                 lr=lr,
             ),
             Stage(
                 train=(learned(look), at_rate(object_rate, learned(thing))),
-                loss=(denoising(both), object_weight * denoising(alone), near(look), near(thing)),
+                loss=(denoising(both), object_weight * denoising(alone), *offsets),
                 steps=steps,
                 lr=lr,
             ),
         ),
     )
-
-
-def adjectives(axis: str, words: str) -> list[str]:
-    """The words for an attribute. Raises `InputError` for an unknown kind of attribute, and for a kind beside words."""
-    own = [word.strip().lower() for word in words.split(",") if word.strip()]
-    if own and axis:
-        raise InputError("axis and attributes both choose the words for the attribute: give one of them")
-    if axis and axis not in ADJECTIVES:
-        raise InputError(f"the axis must be one of {', '.join(ADJECTIVES)}, or empty, not {axis[:100]!r}")
-    return own or [word for kind in ([axis] if axis else ADJECTIVES) for word in ADJECTIVES[kind]]

@@ -10,7 +10,6 @@ and the suppressor's form are ours.
 from limner.core.method import method
 from limner.core.recipe import Answer, Recipe, Stage
 from limner.core.subject import Subject
-from limner.core.word_classes import WordClass
 from limner.parts.modifiers import new_word
 from limner.parts.objectives import steering, suppressed_denoising
 from limner.parts.parameters import words
@@ -74,19 +73,13 @@ def inv_reversion(
 
     stated = noisier(photos(subject, batch=batch), bias=bias)
     inverted = noisier(photos(subject, batch=batch, recaption=expanded), bias=bias)
-    weights: dict[WordClass, float] = {
-        "preposition": preposition_weight,
-        "verb": verb_weight,
-        "noun": 1.0,
-        "adjective": 1.0,
-    }
     steered = [
         steering_weight
         * steering(
             inverted,
             word=word.word,
             towards=("preposition", "verb"),
-            weights=weights,
+            weights={"preposition": preposition_weight, "verb": verb_weight, "noun": 1.0, "adjective": 1.0},
             positives=positives,
             temperature=temperature,
         )

@@ -12,7 +12,7 @@ from .head_low_rank import head_low_rank
 from .image_attention import attention_consistency, image_attention, otsu
 from .low_rank import low_rank
 from .mapped_words import mapped_words
-from .mixed_word import mixed_word, mixture, nouns_shown, word_weights
+from .mixed_word import adjectives, mixed_word, mixture, nouns_shown, word_weights
 from .motion import motion_modules
 from .names import encoded_mean_name, name_vectors
 from .neurons import concept_neurons
@@ -42,6 +42,7 @@ from .words import new_word, picture_words, random_start, rare_word, rare_word_a
 __all__ = [
     "ATTRIBUTES",
     "COLOURS",
+    "adjectives",
     "along_content",
     "along_source",
     "attention_adapters",

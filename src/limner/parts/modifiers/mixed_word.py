@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from limner.core.types import Live
-from limner.core.word_classes import word_class
+from limner.core.word_classes import ADJECTIVES, word_class
 from limner.core.wording import listed
 from limner.errors import InputError
 from limner.parts.encoders.clip import word_similarities
@@ -143,3 +143,18 @@ def nouns_shown(subject: Subject, count: int) -> Callable[[Base], Sequence[str]]
         return list(dict.fromkeys([*(word for word in subject.noun.split() if word in nouns), *nearest]))[:count]
 
     return choose
+
+
+def adjectives(axis: str, words: str) -> Callable[[Base], Sequence[str]]:
+    """Words for an attribute, for `mixed_word`. Raises `InputError` for an unknown kind, and for a kind beside words.
+
+    axis: kind of the attribute (`core.word_classes.ADJECTIVES`); empty is all of them
+    words: the user's own words in their place, with commas between them
+    """
+    own = [word.strip().lower() for word in words.split(",") if word.strip()]
+    if own and axis:
+        raise InputError("axis and attributes both choose the words for the attribute: give one of them")
+    if axis and axis not in ADJECTIVES:
+        raise InputError(f"the axis must be one of {', '.join(ADJECTIVES)}, or empty, not {axis[:100]!r}")
+    every = own or [word for kind in ([axis] if axis else ADJECTIVES) for word in ADJECTIVES[kind]]
+    return lambda base: every

@@ -83,7 +83,8 @@ def inverted_reference(
         def walk(steps: int) -> ReferenceStream:
             from limner.engine.sample import inverted
 
-            way = inverted(adapted.base, adapted.live[reference].tensors[LATENTS], prompt, steps)
+            with adapted.suspended():  # by the base alone
+                way = inverted(adapted.base, adapted.live[reference].tensors[LATENTS], prompt, steps)
             return ReferenceStream(prompt, lambda step: way[step])
 
         return walk

@@ -18,6 +18,7 @@ from .inhibition import inhibition
 from .localised import localised
 from .magnitude import magnitude, squared_length
 from .masked import class_outside, sometimes_masked
+from .mixtures import near_mixture, near_top_words
 from .naturalness import kurtosis_gap
 from .noise_matching import face_distance, noise_contrast, noise_cosine
 from .people import recognition, same_person
@@ -66,7 +67,9 @@ __all__ = [
     "near_anchor",
     "near_base",
     "near_begin",
+    "near_mixture",
     "near_start",
+    "near_top_words",
     "noise_contrast",
     "noise_cosine",
     "off_face",

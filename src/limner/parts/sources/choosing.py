@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limner.core.escaping import Markup, html, html_page, join_html
+from limner.core.escaping import html, html_page, join_html
 from limner.core.files import write_text
 from limner.errors import InputError
 
@@ -33,15 +33,15 @@ button.picture img { display: block; width: 192px; image-rendering: auto }
 _SCRIPT = """<script>
 const pictures = [...document.querySelectorAll("button.picture")];
 const numbers = document.getElementById("numbers"), save = document.getElementById("save");
-function show() {
+function show() {{
   const chosen = pictures.filter(p => p.getAttribute("aria-pressed") === "true").map(p => p.dataset.number);
   numbers.value = chosen.join(" ");
-  save.href = URL.createObjectURL(new Blob([numbers.value + "\\n"], { type: "text/plain" }));
-}
-pictures.forEach(p => p.addEventListener("click", () => {
+  save.href = URL.createObjectURL(new Blob([numbers.value + "\\n"], {{ type: "text/plain" }}));
+}}
+pictures.forEach(p => p.addEventListener("click", () => {{
   p.setAttribute("aria-pressed", p.getAttribute("aria-pressed") !== "true");
   show();
-}));
+}}));
 show();
 </script>"""
 
@@ -105,7 +105,7 @@ def page(prompts: Sequence[str], keep: int) -> str:
         '<a id="save" download="{}" href="#">save {}</a></p>',
         *(keep, CHOICE, CHOICE, CHOICE),
     )
-    return str(html_page("Choose pictures", _STYLE, [form, html("<div>{}</div>", shown), Markup(_SCRIPT)]))
+    return str(html_page("Choose pictures", _STYLE, [form, html("<div>{}</div>", shown), html(_SCRIPT)]))
 
 
 def _check_same(folder: Path, pixels: Tensor) -> None:
