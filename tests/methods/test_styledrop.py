@@ -174,7 +174,7 @@ def test_a_person_chooses_and_the_run_goes_on(base: Any, sty: Subject, tmp_path:
     updates: list[tuple[int, int]] = []
     watch = lambda progress: updates.append((progress.stage, progress.step))  # noqa: E731
     concept = limner.learn(base, sty, resume=True, watch=watch, **about)
-    assert updates == [(1, 0), (1, 1), (1, 2)]  # the first round was not trained again
+    assert updates == [(1, 0), (1, 1)]  # the first round was not trained again
     whole = limner.learn(base, sty, method="styledrop", **settings)
     assert same(concept.tensors, whole.tensors)
     with pytest.raises(InputError, match="chooses among other pictures than are painted now"):
