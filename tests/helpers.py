@@ -38,7 +38,7 @@ FAST = {
     "word_steps": 2,
     "shared_steps": 2,
     "content_steps": 2,
-    "reward_steps": 1,
+    "reward_steps": 2,
     "reward_batch": 3,
     "num_class_pictures": 2,
     "num_fisher_pictures": 2,
