@@ -211,6 +211,7 @@ def test_a_caption_is_said_so_that_the_tower_can_read_it_whole(run: Run) -> None
     assert language.fitting(tokens, sample(1), seed=3) == caption(sample(1), seed=3)
 
 
+@pytest.mark.sweep
 def test_motion_modules_learn_and_the_denoiser_does_not(run: Run) -> None:
     from training.pocket import denoiser, motion
 

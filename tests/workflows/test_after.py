@@ -120,7 +120,7 @@ def test_a_concept_that_cannot_be_followed_is_refused(base: Any, rex: Subject, b
 
 
 def test_a_file_alone_names_no_method_to_run(first: Concept, tmp_path: Path) -> None:
-    strange = replace(first, method=f"{tmp_path / 'mine.py'}:mine", method_sha256="")
+    strange = replace(first, method=f"{tmp_path / 'mine.py'}:nobody_named_it", method_sha256="")
     with pytest.raises(FileError, match="a file never names code to run"):
         method_after(strange)
 

@@ -369,6 +369,7 @@ def test_the_table_has_policies_last(ran: SimpleNamespace) -> None:
     assert {line.split(" | ")[0] for line in lines[-4:]} == {f"| {x}" for x in (BASE, WORDS, COPIER, TRUTH)}
 
 
+@pytest.mark.sweep
 def test_seeds_and_settings_of_one_subject_are_taught_in_a_fleet(tmp_path: Path) -> None:
     """Error bars and sweeps: as if each had been taught alone, at a share of the cost."""
     told: dict[str, Any] = {"steps": 3, "batch": 2}

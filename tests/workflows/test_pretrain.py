@@ -308,6 +308,7 @@ def test_previews_are_painted_scored_and_change_nothing(base: Any, tmp_path: Pat
     assert len(PROMPTS) == 4
 
 
+@pytest.mark.sweep
 def test_a_preview_shows_what_the_finished_weights_paint(base: Any, tmp_path: Path) -> None:
     """The last preview is what `paint` makes of the weights once they are shipped (but for half precision)."""
     from limner.workflows.previews import PROMPTS, STEPS, previews

@@ -32,6 +32,7 @@ ROOT = Path(__file__).parent.parent.parent
 FAST = ("dreambooth", (("steps", 1), ("prior_weight", 0.0)))
 
 
+@pytest.mark.sweep
 def test_two_methods_of_two_subjects_end_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
