@@ -61,7 +61,7 @@ def test_attention_in_the_boxes_rises_with_the_loss_scale(base: Any, rex: Subjec
 
 @pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
 def test_the_forward_variant_moves_a_share_of_attention_inside(base: Any, rex: Subject, strength: float) -> None:
-    """Of the attention of every word with a region this share is moved into the region."""
+    """This share of the attention of every word with a region is moved into the region."""
     shares = []
     for much in (0.0, strength):
         recipe = methods()["layout_control"](rex, variant="forward", forward_strength=much, until=1.0)

@@ -20,7 +20,7 @@ from limner.errors import InputError
 from limner.methods.condition.photoswap import photoswap
 from limner.methods.condition.swapanything import swapanything
 from limner.parts.attention.swapped import aligned_places, with_statistics
-from limner.parts.modifiers.source_picture import softened
+from limner.parts.modifiers.source_masks import softened
 from limner.pocket.subjects import toy
 
 PROMPT = "a photo of <rex> on the beach"

@@ -51,7 +51,7 @@ def omg(
     regions, these act instead and there is no first pass; a sketch or pose acts in both passes, by a control branch.
 
     The steps before `begin` are equal in both passes, so that the second goes on from the first, with the first's
-    attention in runs of the base. On the card, pixels outside of the masks follow the base's trajectory exactly; in the
+    attention in runs of the base. Pixels outside of the masks do not follow the base's trajectory exactly: in the
     authors' code and here they follow its predictions, which see the subjects through attention.
 
     Settings:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from limner.core.types import Live
 from limner.errors import InputError
-from limner.parts.modifiers.source_picture import SWAP, Swap, branch_rows, softened, swap_of
+from limner.parts.modifiers.source_masks import softened
+from limner.parts.modifiers.source_picture import SWAP, Swap, branch_rows, swap_of
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -17,15 +17,12 @@ from limner.parts.encoders.masks import LEAST
 from limner.parts.encoders.scenes import GREY, MIDDLE
 from limner.parts.sources.placing import box_masks, boxes_around
 
+from .source_masks import MASK, WITHIN, at_latents, check_mask
 from .source_picture import (
-    MASK,
     SOURCE,
     SWAP,
-    WITHIN,
-    at_latents,
     branch_rows,
     check_alone,
-    check_mask,
     check_whole_scale,
     outside_of_sampling,
     source_pixels,
