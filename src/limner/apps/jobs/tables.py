@@ -1,0 +1,313 @@
+"""The tables of the studio's database (SQLAlchemy 2): users, subjects, concepts, jobs, pictures, conversations, audit.
+
+An id is 32 hexadecimal characters. Times are aware and in UTC. Files are named by the SHA-256 of their content and lie
+in the file store (`files.py`); no table holds a path.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+ID = String(32)
+HASH = String(64)
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware time in UTC, also in SQLite, which stores times without a zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Table(DeclarativeBase):
+    type_annotation_map: ClassVar[Any] = {datetime: UtcTime, dict[str, Any]: JSON, list[Any]: JSON}
+
+
+class User(Table):
+    """A person with an account. A quota of 0 means no limit."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(16), default="member")  # "admin" or "member"
+    disabled: Mapped[bool] = mapped_column(Boolean, default=False)
+    most_jobs: Mapped[int] = mapped_column(Integer, default=0)  # jobs that wait or run at the same time
+    most_seconds: Mapped[int] = mapped_column(Integer, default=0)  # seconds of work within 24 hours
+    most_bytes: Mapped[int] = mapped_column(BigInteger, default=0)  # bytes of the files that the user keeps
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Token(Table):
+    """A secret that a program or a browser logs in with; only its SHA-256 is kept."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    sha256: Mapped[str] = mapped_column(HASH, unique=True)
+    label: Mapped[str] = mapped_column(String(64), default="")
+    created: Mapped[datetime] = mapped_column(default=now)
+    last_used: Mapped[datetime | None] = mapped_column(default=None)
+    revoked: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class File(Table):
+    """Content in the file store."""
+
+    __tablename__ = "files"
+
+    sha256: Mapped[str] = mapped_column(HASH, primary_key=True)
+    num_bytes: Mapped[int] = mapped_column(BigInteger)
+    media_type: Mapped[str] = mapped_column(String(64))
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)  # the user who stored it first
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Subject(Table):
+    """What a user wants to teach: reference images, a class and a handle."""
+
+    __tablename__ = "subjects"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    name: Mapped[str] = mapped_column(String(64))  # "rex"; the handle is "<rex>"
+    noun: Mapped[str] = mapped_column(String(64))  # the class
+    kind: Mapped[str] = mapped_column(String(16), default="object")
+    may: Mapped[bool] = mapped_column(Boolean, default=False)  # for a face: the person consents
+    person: Mapped[str] = mapped_column(String(128), default="")
+    guardian: Mapped[str] = mapped_column(String(128), default="")
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what was read: result of a "look" job
+    created: Mapped[datetime] = mapped_column(default=now)
+    deleted: Mapped[datetime | None] = mapped_column(default=None)
+    pictures: Mapped[list[Reference]] = relationship(
+        order_by="Reference.position", cascade="all, delete-orphan", lazy="selectin"
+    )
+
+
+class Reference(Table):
+    """A reference image of a subject."""
+
+    __tablename__ = "references"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
+    subject_id: Mapped[str] = mapped_column(ForeignKey("subjects.id"), index=True)
+    position: Mapped[int] = mapped_column(Integer, default=0)
+    sha256: Mapped[str] = mapped_column(HASH)
+    filename: Mapped[str] = mapped_column(
+        String(255), default=""
+    )  # for people to recognise it; nothing is opened by it
+    caption: Mapped[str] = mapped_column(Text, default="")
+    mask: Mapped[str] = mapped_column(HASH, default="")  # white where the subject is
+    kept: Mapped[bool] = mapped_column(Boolean, default=True)  # False: left out of training
+
+
+class Concept(Table):
+    """A learned subject; its file is a limner concept (safetensors)."""
+
+    __tablename__ = "concepts"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    name: Mapped[str] = mapped_column(String(64), index=True)  # unique among the owner's; the model name of the API
+    handle: Mapped[str] = mapped_column(String(128))
+    noun: Mapped[str] = mapped_column(String(64), default="")
+    kind: Mapped[str] = mapped_column(String(16), default="object")
+    method: Mapped[str] = mapped_column(String(64), default="")
+    base: Mapped[str] = mapped_column(String(255), default="")
+    sha256: Mapped[str] = mapped_column(HASH)
+    num_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    subject_id: Mapped[str | None] = mapped_column(ForeignKey("subjects.id"), default=None)
+    job_id: Mapped[str | None] = mapped_column(ID, default=None)  # the job that learned it
+    header: Mapped[dict[str, Any]] = mapped_column(default=dict)  # of its file: settings, cost, seed, versions
+    scores: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    diagnosis: Mapped[dict[str, Any]] = mapped_column(default=dict)  # label, finding, advice
+    certificate: Mapped[list[Any]] = mapped_column(default=list)  # checks: what, ok, finding
+    states: Mapped[list[Any]] = mapped_column(default=list)  # of its training: done, sha256, picture ids, scores
+    created: Mapped[datetime] = mapped_column(default=now)
+    deleted: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Share(Table):
+    """Leave for another user to see a concept and paint with it."""
+
+    __tablename__ = "shares"
+    __table_args__ = (UniqueConstraint("concept_id", "user_id"),)
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
+    concept_id: Mapped[str] = mapped_column(ForeignKey("concepts.id"), index=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Job(Table):
+    """Work for a worker.
+
+    state: "queued", "running", "paused", "done", "failed" or "cancelled". A running job belongs to `worker` until
+    `lease`; afterwards another worker may take it.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("owner_id", "key"),
+        Index("jobs_waiting", "state", "position"),
+    )
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16), default="queued")
+    position: Mapped[float] = mapped_column(default=0.0)  # the least is taken first
+    payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    key: Mapped[str | None] = mapped_column(String(128), default=None)  # idempotency key
+    wishes: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what people ask of it: {"pause": 1, "sample": 2}
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)  # done, total, eta, losses
+    result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    failure: Mapped[str] = mapped_column(Text, default="")
+    worker: Mapped[str] = mapped_column(String(128), default="")
+    lease: Mapped[datetime | None] = mapped_column(default=None)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    seconds: Mapped[float] = mapped_column(default=0.0)  # of work so far
+    created: Mapped[datetime] = mapped_column(default=now)
+    started: Mapped[datetime | None] = mapped_column(default=None)
+    ended: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class JobEvent(Table):
+    """An event of a job, as its workflow yielded it (`limner.workflows.events`)."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    time: Mapped[datetime] = mapped_column(default=now)
+    record: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Picture(Table):
+    """A painted picture. Its PNG holds the same settings."""
+
+    __tablename__ = "pictures"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    job_id: Mapped[str | None] = mapped_column(ID, default=None, index=True)
+    sha256: Mapped[str] = mapped_column(HASH)
+    prompt: Mapped[str] = mapped_column(Text, default="")
+    seed: Mapped[int] = mapped_column(Integer, default=0)
+    base: Mapped[str] = mapped_column(String(255), default="")
+    settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    concepts: Mapped[list[Any]] = mapped_column(default=list)  # [{"id", "name", "scale"}]
+    parent_id: Mapped[str | None] = mapped_column(ID, default=None)  # picture that it was made from
+    scores: Mapped[dict[str, Any]] = mapped_column(default=dict)  # likeness, prompt accuracy
+    favourite: Mapped[bool] = mapped_column(Boolean, default=False)
+    purpose: Mapped[str] = mapped_column(
+        String(16), default="gallery"
+    )  # "gallery", "sample", "preview", "compare", "state"
+    created: Mapped[datetime] = mapped_column(default=now)
+    deleted: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Board(Table):
+    """A named collection of pictures."""
+
+    __tablename__ = "boards"
+    __table_args__ = (UniqueConstraint("owner_id", "name"),)
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    name: Mapped[str] = mapped_column(String(64))
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class BoardPicture(Table):
+    __tablename__ = "board_pictures"
+
+    board_id: Mapped[str] = mapped_column(ForeignKey("boards.id"), primary_key=True)
+    picture_id: Mapped[str] = mapped_column(ForeignKey("pictures.id"), primary_key=True)
+
+
+class Conversation(Table):
+    __tablename__ = "conversations"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    title: Mapped[str] = mapped_column(String(128), default="")
+    current_id: Mapped[str | None] = mapped_column(ID, default=None)  # the turn that the next one follows
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Turn(Table):
+    """A turn of a conversation: words, the state they lead to, and its picture."""
+
+    __tablename__ = "turns"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"), index=True)
+    parent_id: Mapped[str | None] = mapped_column(ID, default=None)
+    words: Mapped[str] = mapped_column(Text, default="")
+    answer: Mapped[str] = mapped_column(Text, default="")  # a question back, or a line about the change
+    state: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    picture_id: Mapped[str | None] = mapped_column(ID, default=None)
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Answer(Table):
+    """The answer to a POST with an idempotency key: the same request gets it again."""
+
+    __tablename__ = "answers"
+    __table_args__ = (UniqueConstraint("owner_id", "route", "key"),)
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    route: Mapped[str] = mapped_column(String(128))
+    key: Mapped[str] = mapped_column(String(128))
+    request_sha256: Mapped[str] = mapped_column(HASH)
+    status: Mapped[int] = mapped_column(Integer)
+    body: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Audit(Table):
+    """Who did what, and when."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    time: Mapped[datetime] = mapped_column(default=now)
+    user_id: Mapped[str] = mapped_column(ID, default="")
+    action: Mapped[str] = mapped_column(String(64))  # "concept.share", "token.create"
+    about: Mapped[str] = mapped_column(String(64), default="")  # id of what it was done to
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    address: Mapped[str] = mapped_column(String(64), default="")
