@@ -3,7 +3,7 @@
 #     docker build -t limner .                                  # for processors alone
 #     docker build --build-arg TORCH=cu130 -t limner:gpu .      # for NVIDIA GPUs: docker run --gpus all ...
 #
-# TORCH is the name of one of PyTorch's package indices: cpu, cu126, cu128, cu130, rocm6.4, ...
+# TORCH names one of the package indices at download.pytorch.org/whl, such as cpu or cu130.
 # How to run it: docs/deployment.md
 ARG PYTHON=3.11
 
