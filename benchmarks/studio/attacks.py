@@ -161,7 +161,8 @@ def filled(path: str, chance: random.Random, ids: dict[str, str]) -> str:
     while "{" in path:
         before, _, rest = path.partition("{")
         name, _, after = rest.partition("}")
-        known = ids.get(name.removesuffix("_id"), "0" * 32)
+        noun = before.strip("/").rpartition("/")[2].removesuffix("s") if name == "number" else name
+        known = ids.get(noun, "0" * 32)
         odd = quote(str(chance.choice((*CLIMBS, *SCRIPTS, "0", "-1", "é" * 40, "f" * 33))), safe="%")
         path = f"{before}{known if chance.random() < 0.6 else odd}{after}"
     return path

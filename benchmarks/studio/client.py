@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from PIL import Image
 
 PATIENCE = 300.0
 """Seconds after which a job that has not ended counts as lost."""
@@ -75,10 +76,19 @@ class Client:
         return self.learn(self.subject(name, pictures, noun=noun), **(settings or {"goal": "fast"}))
 
     def paint(self, concept: Taught, *, seed: int, prompt: str = "on the beach") -> str:
-        """Paint one picture by OpenAI's route; the hash of its pixels."""
+        """The hash of the pixels of one picture."""
+        image = self.picture(concept, seed=seed, prompt=prompt)
+        return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+
+    def picture(self, concept: Taught, *, seed: int, prompt: str = "on the beach") -> Image.Image:
+        """Paint one picture by OpenAI's route."""
         words = {"model": concept.name, "prompt": f"<{concept.name}> {prompt}", "seed": seed, "n": 1}
         answer = self.call("POST", "/v1/images/generations", json=words | {"response_format": "b64_json"})
-        return pixel_hash(base64.b64decode(answer["data"][0]["b64_json"]))
+        return opened(base64.b64decode(answer["data"][0]["b64_json"]))
+
+    def image(self, path: str) -> Image.Image:
+        """A picture of the server."""
+        return opened(self.http.get(path).raise_for_status().content)
 
     def ids(self) -> dict[str, str]:
         """Noun -> id of one thing of the user, for each kind of thing there is."""
@@ -87,15 +97,8 @@ class Client:
         return {noun: str(rows[0]["id"]) for noun, rows in found.items() if rows}
 
 
-def pixels(data: bytes) -> Any:
-    from PIL import Image
-
+def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
-
-
-def pixel_hash(data: bytes) -> str:
-    image = pixels(data)
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
 
 
 def toy_pictures(number: int, kind: str = "car") -> list[bytes]:
