@@ -21,6 +21,7 @@ from .errors import add_error_handlers, failure_response
 from .guard import KnownHosts, check_form_token
 from .headers import SecurityHeaders
 from .limits import BodyLimits
+from .logs import set_up_logs
 from .services import Services, open_services
 
 log = structlog.get_logger("limner.api")
@@ -46,6 +47,7 @@ def create_app(config: Config, *, services: Callable[[Config], Services] = open_
         dependencies=[Depends(check_form_token)],
     )
     app.state.config = config
+    set_up_logs(quiet=config.quiet)
     add_error_handlers(app)
     for module in (health, metrics):
         app.include_router(module.router)
