@@ -16,9 +16,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from limner.apps.api.errors import ApiError
 from limner.apps.api.guard import form_token
+from limner.apps.api.payloads import check_payload
 from limner.apps.api.uploads import read_form
 from limner.apps.jobs.queue import submit
-from limner.apps.jobs.tables import Audit, User, new_id
+from limner.apps.jobs.tables import User, new_id
 from limner.errors import InputError
 
 from . import words
@@ -117,18 +118,13 @@ def user_of(request: Request) -> User:
 def queue_job(request: Request, kind: str, payload: Mapping[str, Any], form: FormData | None = None) -> str:
     """Submit a job of the user. The form's key makes a form that is sent twice one job."""
     key = text(form, "key", most=100) if form is not None else ""
-    database = request.app.state.services.database
-    return submit(database, owner=user_of(request).id, kind=kind, payload=payload, key=key and f"form {key}")
+    services, user = request.app.state.services, user_of(request)
+    checked = check_payload(services, user, kind, dict(payload))
+    return submit(services.database, owner=user.id, kind=kind, payload=checked, key=key and f"form {key}")
 
 
 def form_key() -> str:
     return new_id()
-
-
-def note(session: Session, request: Request, action: str, about: str, **detail: Any) -> None:
-    """Write down who did what."""
-    address = request.client.host if request.client else ""
-    session.add(Audit(user_id=user_of(request).id, action=action, about=about, detail=detail, address=address))
 
 
 # ------------------------------------------------------------------------------------------------------ fields of forms

@@ -109,9 +109,10 @@ function setUpLive(panel) {
       window.htmx.ajax("GET", panel.dataset.src, { target: panel, swap: "innerHTML" });
     }, 400);
   };
-  stream.onmessage = refresh;
-  ["changed", "end"].forEach((name) => stream.addEventListener(name, refresh));
-  stream.addEventListener("end", () => stream.close());
+  stream.onmessage = (message) => {
+    if (JSON.parse(message.data).event === "job_over") stream.close();
+    refresh();
+  };
   window.addEventListener("pagehide", () => stream.close());
 }
 
