@@ -21,6 +21,7 @@ from limner.apps.jobs.tables import User
 from .config import Config
 from .limits import Buckets
 from .metrics import Metrics
+from .thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from limner.apps.jobs.database import Database
@@ -42,14 +43,41 @@ class Services:
     painter: Any = None  # paints the orders of many users together; None: jobs of the queue paint them
     worker: Any = None
     metrics: Metrics = field(default_factory=Metrics)
+    thumbnails: Thumbnails = field(default_factory=Thumbnails)
     started: float = field(default_factory=time.time)  # seconds since 1970
     stopping: threading.Event = field(default_factory=threading.Event)
+    copies: dict[tuple[str, str], tuple[Path, tuple[int, int] | None]] = field(default_factory=dict)
     streams: Counter[str] = field(default_factory=Counter)  # open event streams by user id
 
     def __post_init__(self) -> None:
         limits = self.config.limits
         self.rates = Buckets(limits.requests_per_second, limits.burst)
         self.failures = Buckets(limits.failed_logins / 60, limits.failed_logins)
+
+
+    def local(self, sha256: str, suffix: str) -> Path:
+        """A verified copy of a stored file on this machine. A copy that did not change since it was verified is not
+        read again: a concept's file may have a hundred megabytes."""
+        known = self.copies.get((sha256, suffix))
+        if known is not None and (status := _status(known[0])) is not None and status == known[1]:
+            return known[0]
+        path: Path = self.files.local(sha256, suffix)
+        self.copies[sha256, suffix] = path, _status(path)
+        return path
+
+    def hot_files(self) -> set[str]:
+        """SHA-256 of the concepts' files that are in the painter's memory."""
+        hot = getattr(self.painter, "hot", None)
+        names = {Path(str(key)).stem for key in hot.paths} if hot is not None else set()
+        return {sha256 for sha256, _ in self.copies if sha256 in names}
+
+
+def _status(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_ctime_ns
 
 
 def open_services(config: Config) -> Services:
