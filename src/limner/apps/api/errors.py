@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from limner.apps.jobs.access import NotFound
 from limner.apps.jobs.gather import Busy, Closed
 from limner.apps.jobs.quotas import QuotaExceeded
 from limner.apps.jobs.tables import new_id
@@ -65,6 +66,7 @@ def not_found(noun: str) -> ApiError:
 
 
 STATUS: tuple[tuple[type[LimnerError], int, str], ...] = (
+    (NotFound, 404, "not_found"),
     (QuotaExceeded, 429, "quota_exceeded"),
     (Closed, 503, "stopping"),
     (WrongBase, 409, "wrong_base"),

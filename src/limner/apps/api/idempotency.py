@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from limner.apps.jobs.tables import Answer, now
+from limner.apps.jobs.uploads import add_file
 
 from .errors import ApiError, error_response
 
@@ -175,15 +175,13 @@ class _Exchange:
                 row.status, row.body = status, about
 
     def _content(self, data: bytes) -> dict[str, Any]:
-        if len(data) <= INLINE:
-            try:
-                text = data.decode()
-            except UnicodeDecodeError:
-                pass
-            else:
-                json.dumps(text)
-                if "\0" not in text:
-                    return {"text": text}
+        text = data.decode("utf-8", "replace")
+        if len(data) <= INLINE and text.encode() == data and "\0" not in text:
+            return {"text": text}
+        # the row of the file lets the sweep of old files delete it a day after it was stored
+        sha256 = hashlib.sha256(data).hexdigest()
+        with self.services.database.session() as session:
+            add_file(session, sha256, len(data), owner=self.user_id, media_type="application/json", counted=False)
         return {"file": self.services.files.put(data)}
 
     def forget(self) -> None:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import select
-
+from limner.apps.jobs import users
 from limner.apps.jobs.database import open_database
 from limner.apps.jobs.files import open_files
 from limner.apps.jobs.tables import User
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from limner.apps.jobs.database import Database
 
 log = structlog.get_logger("limner.api")
-ME = "me"
-"""Name of the user of a server without login."""
 
 
 @dataclass
@@ -68,7 +65,7 @@ class Services:
     def hot_files(self) -> set[str]:
         """SHA-256 of the concepts' files that are in the painter's memory."""
         hot = getattr(self.painter, "hot", None)
-        names = {Path(str(key)).stem for key in hot.paths} if hot is not None else set()
+        names = {Path(path).stem for path in hot.paths} if hot is not None else set()
         return {sha256 for sha256, _ in self.copies if sha256 in names}
 
 
@@ -85,21 +82,8 @@ def open_services(config: Config) -> Services:
     config.data.mkdir(parents=True, exist_ok=True)
     database = open_database(config.database_url)
     files = open_files(config.files_url)
-    me = None if config.needs_login else one_user(database)
+    me = None if config.needs_login else users.me(database)
     return Services(config, database, files, read_secret(config.data / "secret"), me)
-
-
-def one_user(database: Database) -> User:
-    """The user of a server without login, an administrator; made on first use."""
-    with database.session() as session:
-        user = session.scalar(select(User).where(User.name == ME))
-        if user is None:
-            user = User(name=ME, role="admin")
-            session.add(user)
-            session.flush()
-        session.refresh(user)
-        session.expunge(user)
-        return user
 
 
 def read_secret(path: Path) -> bytes:

@@ -14,20 +14,19 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 
 from limner.apps.jobs.queue import submit, wish
-from limner.apps.jobs.quotas import check_bytes, check_quota
-from limner.apps.jobs.tables import File, Job, Picture, User, new_id, now
+from limner.apps.jobs.quotas import check_quota
+from limner.apps.jobs.tables import Job, Picture, User, new_id, now
 from limner.core.provenance import png_fields
 from limner.errors import InputError
 
 from ..errors import ApiError
+from ..routes.common import store
 from .answers import Answered
 from .fields import Edit
 from .naming import Worn, name_concepts, named_concepts
 
 if TYPE_CHECKING:
     from fastapi import Request
-    from sqlalchemy.orm import Session
-
     from ..services import Services
     from .fields import Generation
 
@@ -170,9 +169,7 @@ def _store(services: Services, planned: Plan, job_id: str, seed: int, painted: A
     """Store a painted picture in the user's gallery."""
     picture = painted.picture
     data = png_file(picture.image, picture.story)
-    with services.database.reading() as session:
-        check_bytes(session, planned.user, len(data))
-    sha256 = services.files.put(data)
+    sha256 = store(services, planned.user, data, "image/png")
     row = Picture(
         id=new_id(),
         owner_id=planned.user.id,
@@ -185,7 +182,6 @@ def _store(services: Services, planned: Plan, job_id: str, seed: int, painted: A
         concepts=[{"id": each.row.id, "name": each.row.name, "scale": each.scale} for each in planned.worn],
     )
     with services.database.session() as session:
-        _add_file(session, planned.user, sha256, len(data))
         session.add(row)
     metrics = {
         "seconds_waited": round(painted.waited, 4),
@@ -193,11 +189,6 @@ def _store(services: Services, planned: Plan, job_id: str, seed: int, painted: A
         "pictures_in_batch": painted.rows,
     }
     return Answered(picture.image, picture.story, row.id, planned.prompt, seed, metrics)
-
-
-def _add_file(session: Session, user: User, sha256: str, num_bytes: int) -> None:
-    if session.get(File, sha256) is None:
-        session.add(File(sha256=sha256, num_bytes=num_bytes, media_type="image/png", owner_id=user.id))
 
 
 def png_file(image: Any, story: dict[str, Any]) -> bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
 
 from limner.apps.jobs.tables import Board, BoardPicture, Picture, User
 
-from ..errors import ApiError
+from ..errors import ApiError, not_found
 from ..fields import Fields, Name, Record
-from .common import Me, Work, find_own
+from .common import ID, Me, Work, find_own
 from .records import when
 
 router = APIRouter(prefix="/api/boards", tags=["pictures"])
@@ -51,9 +52,16 @@ def create_board(board: NamedBoard, work: Work, me: Me) -> Record:
         return _record(row, 0)
 
 
-def _check_free(session: object, me: User, name: str) -> None:
+def _find(session: Session, number: str, me: User) -> Board:
+    row = session.get(Board, number) if ID.fullmatch(number) else None
+    if row is None or row.owner_id != me.id:
+        raise not_found("board")
+    return row
+
+
+def _check_free(session: Session, me: User, name: str) -> None:
     wanted = select(Board.id).where(Board.owner_id == me.id, Board.name == name)
-    if session.scalar(wanted) is not None:  # type: ignore[attr-defined]
+    if session.scalar(wanted) is not None:
         raise ApiError(409, "name_taken", f"you have a board {name!r} already")
 
 
@@ -61,7 +69,7 @@ def _check_free(session: object, me: User, name: str) -> None:
 def rename_board(number: str, board: NamedBoard, work: Work, me: Me) -> Record:
     """Rename a board."""
     with work.database.session() as session:
-        row = find_own(session, Board, number, me, "board")
+        row = _find(session, number, me)
         if row.name != board.name:
             _check_free(session, me, board.name)
         row.name = board.name
@@ -73,7 +81,7 @@ def rename_board(number: str, board: NamedBoard, work: Work, me: Me) -> Record:
 def delete_board(number: str, work: Work, me: Me) -> Record:
     """Delete a board; its pictures stay."""
     with work.database.session() as session:
-        row = find_own(session, Board, number, me, "board")
+        row = _find(session, number, me)
         session.execute(delete(BoardPicture).where(BoardPicture.board_id == number))
         session.delete(row)
         return {"deleted": number}
@@ -83,8 +91,8 @@ def delete_board(number: str, work: Work, me: Me) -> Record:
 def add_picture(number: str, picture: str, work: Work, me: Me) -> Record:
     """Put a picture on a board."""
     with work.database.session() as session:
-        find_own(session, Board, number, me, "board")
-        find_own(session, Picture, picture, me, "picture")
+        _find(session, number, me)
+        find_own(session, Picture, picture, me)
         session.merge(BoardPicture(board_id=number, picture_id=picture))
         return {"board": number, "picture": picture}
 
@@ -93,7 +101,7 @@ def add_picture(number: str, picture: str, work: Work, me: Me) -> Record:
 def remove_picture(number: str, picture: str, work: Work, me: Me) -> Record:
     """Take a picture off a board."""
     with work.database.session() as session:
-        find_own(session, Board, number, me, "board")
+        _find(session, number, me)
         session.execute(
             delete(BoardPicture).where(BoardPicture.board_id == number, BoardPicture.picture_id == picture)
         )

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query, Request
-from sqlalchemy import or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from limner.apps.jobs.quotas import check_bytes
-from limner.apps.jobs.tables import Audit, Concept, File, Share, User
+from limner.apps.jobs import access, uploads
+from limner.apps.jobs.access import T
+from limner.apps.jobs.audit import audit
+from limner.apps.jobs.tables import Concept, Share, User
 
 from ..auth import require_admin, user_of
-from ..errors import not_found
 from ..headers import FILE_POLICY
 from ..services import Services
 
-T = TypeVar("T")
 ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -34,46 +34,39 @@ Admin = Annotated[User, Depends(require_admin)]
 Limit = Annotated[int, Query(ge=1, le=500, description="most rows of the answer")]
 
 
-def find_own(session: Session, table: type[T], number: str, user: User, noun: str) -> T:
-    """A row of the user. Raises `ApiError` 404 for one that is missing, deleted or another user's, which read alike."""
-    row: Any = session.get(table, number) if ID.fullmatch(number) else None
-    if row is None or row.owner_id != user.id or getattr(row, "deleted", None) is not None:
-        raise not_found(noun)
-    found: T = row
-    return found
-
-
-def visible_concepts(user: User) -> Any:
-    """A condition: concepts that the user owns, or that are shared with the user."""
-    shared = select(Share.concept_id).where(Share.user_id == user.id)
-    return Concept.deleted.is_(None) & or_(Concept.owner_id == user.id, Concept.id.in_(shared))
-
-
-def find_concept(session: Session, number: str, user: User) -> Concept:
-    """A concept that the user owns, or that is shared with the user. Raises `ApiError` 404 for any other."""
-    wanted = select(Concept).where(Concept.id == number, visible_concepts(user))
-    row = session.scalar(wanted) if ID.fullmatch(number) else None
-    if row is None:
-        raise not_found("concept")
+def find_own(session: Session, table: type[T], number: str, user: User) -> T:
+    """A row that the user may change. Raises `NotFound` for one that is missing, deleted or another user's."""
+    row = find_visible(session, table, number, user)
+    access.demand_change(user, row)
     return row
+
+
+def find_visible(session: Session, table: type[T], number: str, user: User) -> T:
+    """A row that the user may see: an own one, or a concept that is shared. Raises `NotFound` for any other."""
+    # texts of another form never reach the database: PostgreSQL refuses some of them with an error of its own
+    return access.find(session, user, table, number if ID.fullmatch(number) else "")
+
+
+def mine(table: type[T], user: User) -> Select[T]:
+    """A query of the user's rows, and of concepts that are shared with the user; also for an administrator, who sees
+    the rows of others by their ids alone."""
+    query: Any = access.visible(table, user)
+    own = table.owner_id == user.id
+    if table is Concept:
+        own = or_(own, Concept.id.in_(select(Share.concept_id).where(Share.user_id == user.id)))
+    selected: Select[T] = query.where(own)
+    return selected
 
 
 def store(services: Services, user: User, data: bytes, media_type: str) -> str:
     """Store a file for a user and return its SHA-256. Raises `QuotaExceeded` where it does not fit."""
-    with services.database.reading() as session:
-        check_bytes(session, user, len(data))
-    sha256: str = services.files.put(data)
-    with services.database.session() as session:
-        if session.get(File, sha256) is None:
-            session.add(File(sha256=sha256, num_bytes=len(data), media_type=media_type, owner_id=user.id))
-    return sha256
+    return uploads.store(services.database, services.files, data, owner=user.id, media_type=media_type)
 
 
 def note(session: Session, request: Request, action: str, about: str = "", **detail: Any) -> None:
     """Add a line to the audit."""
     address = request.client.host if request.client else ""
-    user: User = request.state.user
-    session.add(Audit(user_id=user.id, action=action, about=about, detail=detail, address=address[:64]))
+    audit(session, request.state.user.id, action, about, address=address, **detail)
 
 
 def file_response(

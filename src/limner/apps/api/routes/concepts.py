@@ -19,7 +19,7 @@ from limner.errors import FileError, InputError
 from ..errors import ApiError, not_found
 from ..fields import Fields, Line, Name, Record, check_line
 from ..uploads import plain_filename, read_form, read_upload
-from .common import Me, Work, file_response, find_concept, find_own, note, store, visible_concepts
+from .common import Me, Work, file_response, find_own, find_visible, mine, note, store
 from .records import concept_record
 
 router = APIRouter(prefix="/api/concepts", tags=["concepts"])
@@ -69,7 +69,7 @@ class State(Fields):
 @router.get("")
 def list_concepts(work: Work, me: Me) -> Record:
     """The user's concepts and those shared with the user, the newest first."""
-    wanted = select(Concept).where(visible_concepts(me)).order_by(Concept.created.desc())
+    wanted = mine(Concept, me).order_by(Concept.created.desc())
     with work.database.reading() as session:
         return {"concepts": [concept_record(row, me) for row in session.scalars(wanted)]}
 
@@ -78,14 +78,14 @@ def list_concepts(work: Work, me: Me) -> Record:
 def show_concept(number: str, work: Work, me: Me) -> Record:
     """A concept with its file's header, certificate and the states of its training."""
     with work.database.reading() as session:
-        return concept_record(find_concept(session, number, me), me, whole=True)
+        return concept_record(find_visible(session, Concept, number, me), me, whole=True)
 
 
 @router.get("/{number}/file")
 def download_concept(number: str, request: Request, work: Work, me: Me) -> Response:
     """The concept's file, which `limner paint --with FILE` reads."""
     with work.database.session() as session:
-        row = find_concept(session, number, me)
+        row = find_visible(session, Concept, number, me)
         note(session, request, "concept.download", row.id)
         sha256, name = row.sha256, row.name
     return file_response(work.files.read(sha256), MEDIA_TYPE, filename=f"{name}.safetensors")
@@ -136,7 +136,7 @@ def rename_concept(number: str, change: ConceptChange, work: Work, me: Me) -> Re
     """Give a concept another name, by which `model` names it. Its handle in prompts stays."""
     name = check_name(change.name)
     with work.database.session() as session:
-        row = find_own(session, Concept, number, me, "concept")
+        row = find_own(session, Concept, number, me)
         check_free(session, me, name, row.id)
         row.name = name
         return concept_record(row, me)
@@ -153,7 +153,7 @@ def check_free(session: Any, me: User, name: str, number: str = "") -> None:
 def delete_concept(number: str, request: Request, work: Work, me: Me) -> Record:
     """Delete a concept, for everyone it is shared with as well."""
     with work.database.session() as session:
-        row = find_own(session, Concept, number, me, "concept")
+        row = find_own(session, Concept, number, me)
         row.deleted = now()
         note(session, request, "concept.delete", row.id)
         return {"deleted": row.id}
@@ -163,7 +163,7 @@ def delete_concept(number: str, request: Request, work: Work, me: Me) -> Record:
 def choose_state(number: str, state: State, request: Request, work: Work, me: Me) -> Record:
     """Keep the concept as it was after `done` updates of its training."""
     with work.database.session() as session:
-        row = find_own(session, Concept, number, me, "concept")
+        row = find_own(session, Concept, number, me)
         chosen = next((each for each in row.states if each.get("done") == state.done and each.get("sha256")), None)
         if chosen is None:
             known = ", ".join(str(each.get("done")) for each in row.states) or "none"
@@ -180,7 +180,7 @@ def choose_state(number: str, state: State, request: Request, work: Work, me: Me
 def list_shares(number: str, work: Work, me: Me) -> Record:
     """The users who may see the concept and paint with it."""
     with work.database.reading() as session:
-        find_own(session, Concept, number, me, "concept")
+        find_own(session, Concept, number, me)
         rows = session.execute(select(User.name).join(Share, Share.user_id == User.id).where(Share.concept_id == number))
         return {"users": sorted(name for (name,) in rows)}
 
@@ -189,7 +189,7 @@ def list_shares(number: str, work: Work, me: Me) -> Record:
 def share_concept(number: str, share: NewShare, request: Request, work: Work, me: Me) -> Record:
     """Let another user see the concept and paint with it."""
     with work.database.session() as session:
-        find_own(session, Concept, number, me, "concept")
+        find_own(session, Concept, number, me)
         user = session.scalar(select(User).where(User.name == share.user))
         if user is None:
             raise not_found("user")
@@ -206,7 +206,7 @@ def share_concept(number: str, share: NewShare, request: Request, work: Work, me
 def unshare_concept(number: str, user: str, request: Request, work: Work, me: Me) -> Record:
     """Take the concept back from a user."""
     with work.database.session() as session:
-        find_own(session, Concept, number, me, "concept")
+        find_own(session, Concept, number, me)
         wanted = select(Share).join(User, User.id == Share.user_id).where(Share.concept_id == number, User.name == user)
         row = session.scalar(wanted)
         if row is None:
@@ -229,7 +229,7 @@ def export_concept(number: str, export: Export, work: Work, me: Me) -> Record:
 def publish_concept(number: str, publish: Publish, request: Request, work: Work, me: Me) -> Record:
     """Start the job that writes a repository for the concept, and uploads it to the hub."""
     with work.database.session() as session:
-        find_own(session, Concept, number, me, "concept")
+        find_own(session, Concept, number, me)
         note(session, request, "concept.publish", number, to=publish.to)
     return _start(work, me, number, "publish", publish.model_dump())
 
@@ -242,6 +242,6 @@ def check_concept(number: str, work: Work, me: Me) -> Record:
 
 def _start(work: Any, me: User, number: str, kind: str, fields: Record) -> Record:
     with work.database.reading() as session:
-        find_concept(session, number, me)
+        find_visible(session, Concept, number, me)
     payload = {"concept": {"id": number}, **fields}
     return {"job": submit(work.database, owner=me.id, kind=kind, payload=payload)}

@@ -13,7 +13,7 @@ from limner.apps.jobs.tables import Conversation, Turn
 
 from ..errors import not_found
 from ..fields import Fields, Id, Line, Prompt, Record
-from .common import Me, Work, find_concept, find_own
+from .common import Me, Work, find_visible, find_own
 from .records import turn_record, when
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
@@ -65,7 +65,7 @@ def create_conversation(conversation: NewConversation, work: Work, me: Me) -> Re
 def show_conversation(number: str, work: Work, me: Me) -> Record:
     """A conversation with all of its turns, the oldest first."""
     with work.database.reading() as session:
-        row = find_own(session, Conversation, number, me, "conversation")
+        row = find_own(session, Conversation, number, me)
         turns = session.scalars(select(Turn).where(Turn.conversation_id == number).order_by(Turn.created))
         return {**_record(row), "turns": [turn_record(turn) for turn in turns]}
 
@@ -74,12 +74,12 @@ def show_conversation(number: str, work: Work, me: Me) -> Record:
 def say(number: str, turn: NewTurn, work: Work, me: Me) -> Record:
     """Say something: the job of the turn paints its picture, or asks back."""
     with work.database.reading() as session:
-        row = find_own(session, Conversation, number, me, "conversation")
+        row = find_own(session, Conversation, number, me)
         parent = turn.parent or row.current_id
         if turn.parent is not None:
             _find_turn(session.get(Turn, turn.parent), number)
         for concept in turn.concepts:
-            find_concept(session, concept, me)
+            find_visible(session, Concept, concept, me)
     concepts = [{"id": concept, "scale": 1.0} for concept in turn.concepts]
     payload = {"conversation": number, "words": turn.words, "parent": parent, "concepts": concepts}
     return {"job": submit(work.database, owner=me.id, kind="converse", payload=payload)}
@@ -95,7 +95,7 @@ def _find_turn(turn: Turn | None, conversation: str) -> Turn:
 def go_back(number: str, current: Current, work: Work, me: Me) -> Record:
     """Go back to a turn: the next one follows it, and the others stay as another branch."""
     with work.database.session() as session:
-        row = find_own(session, Conversation, number, me, "conversation")
+        row = find_own(session, Conversation, number, me)
         row.current_id = _find_turn(session.get(Turn, current.turn), number).id
         return _record(row)
 
@@ -104,7 +104,7 @@ def go_back(number: str, current: Current, work: Work, me: Me) -> Record:
 def delete_conversation(number: str, work: Work, me: Me) -> Record:
     """Delete a conversation with its turns; the pictures stay."""
     with work.database.session() as session:
-        row = find_own(session, Conversation, number, me, "conversation")
+        row = find_own(session, Conversation, number, me)
         session.execute(delete(Turn).where(Turn.conversation_id == number))
         session.delete(row)
         return {"deleted": number}

@@ -57,7 +57,7 @@ def list_jobs(
         wanted = wanted.where(Job.kind.in_(kind.split(",")))
     with work.database.reading() as session:
         if before:
-            wanted = wanted.where(Job.created < find_own(session, Job, before, me, "job").created)
+            wanted = wanted.where(Job.created < find_own(session, Job, before, me).created)
         rows = session.scalars(wanted.order_by(Job.created.desc()).limit(limit)).all()
         return {"jobs": [job_record(row) for row in rows], "waiting_before_mine": waiting_before(session, me)}
 
@@ -75,14 +75,14 @@ def waiting_before(session: Session, me: User) -> int:
 def show_job(number: str, work: Work, me: Me) -> Record:
     """A job with its payload, progress and result."""
     with work.database.reading() as session:
-        return job_record(find_own(session, Job, number, me, "job"), whole=True)
+        return job_record(find_own(session, Job, number, me), whole=True)
 
 
 @router.post("/jobs/{number}/again", status_code=202)
 def repeat_job(number: str, work: Work, me: Me) -> Record:
     """Add the same job once more."""
     with work.database.reading() as session:
-        row = find_own(session, Job, number, me, "job")
+        row = find_own(session, Job, number, me)
     payload = check_payload(work, me, row.kind, row.payload)
     return show_job(queue.submit(work.database, owner=me.id, kind=row.kind, payload=payload), work, me)
 
@@ -91,9 +91,9 @@ def repeat_job(number: str, work: Work, me: Me) -> Record:
 def move_job(number: str, place: Place, work: Work, me: Me) -> Record:
     """Move a waiting job before another one of the user, or to the end."""
     with work.database.reading() as session:
-        find_own(session, Job, number, me, "job")
+        find_own(session, Job, number, me)
         if place.before is not None:
-            find_own(session, Job, place.before, me, "job")
+            find_own(session, Job, place.before, me)
     move(work.database, number, place.before)
     return show_job(number, work, me)
 
@@ -129,7 +129,7 @@ async def stream_all(
 def ask_job(number: str, what: Wish, request: Request, work: Work, me: Me) -> Record:
     """Ask something of a job: pause, stop (end training and keep the concept), cancel, resume, sample, save."""
     with work.database.session() as session:
-        find_own(session, Job, number, me, "job")
+        find_own(session, Job, number, me)
         note(session, request, f"job.{what}", number)
     wish(work.database, number, what)
     return show_job(number, work, me)

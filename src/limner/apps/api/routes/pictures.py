@@ -67,7 +67,7 @@ def list_pictures(
         wanted = wanted.where(Picture.job_id == job)
     with work.database.reading() as session:
         if before:
-            wanted = wanted.where(Picture.created < find_own(session, Picture, before, me, "picture").created)
+            wanted = wanted.where(Picture.created < find_own(session, Picture, before, me).created)
         rows = session.scalars(wanted.order_by(Picture.created.desc()).limit(limit)).all()
         return {"pictures": [picture_record(row) for row in rows]}
 
@@ -133,14 +133,14 @@ def metadata_of(data: bytes) -> Record:
 def show_picture(number: str, work: Work, me: Me) -> Record:
     """A picture's prompt, seed, settings and scores."""
     with work.database.reading() as session:
-        return picture_record(find_own(session, Picture, number, me, "picture"))
+        return picture_record(find_own(session, Picture, number, me))
 
 
 @router.get("/{number}/content")
 def show_content(number: str, work: Work, me: Me, download: bool = False) -> Response:
     """The picture's file."""
     with work.database.reading() as session:
-        sha256 = find_own(session, Picture, number, me, "picture").sha256
+        sha256 = find_own(session, Picture, number, me).sha256
     data = work.files.read(sha256)
     kind = picture_kind(data)
     name = f"{number}.{kind.rpartition('/')[2].replace('octet-stream', 'bin')}"
@@ -152,7 +152,7 @@ def show_content(number: str, work: Work, me: Me, download: bool = False) -> Res
 def show_thumbnail(number: str, work: Work, me: Me, size: int = 256) -> Response:
     """The picture reduced to fit into a square of `size` pixels, as WebP."""
     with work.database.reading() as session:
-        sha256 = find_own(session, Picture, number, me, "picture").sha256
+        sha256 = find_own(session, Picture, number, me).sha256
     return thumbnail(work, sha256, size)
 
 
@@ -160,7 +160,7 @@ def show_thumbnail(number: str, work: Work, me: Me, size: int = 256) -> Response
 def change_picture(number: str, change: PictureChange, work: Work, me: Me) -> Record:
     """Mark a picture as a favourite, or no longer."""
     with work.database.session() as session:
-        row = find_own(session, Picture, number, me, "picture")
+        row = find_own(session, Picture, number, me)
         row.favourite = change.favourite
         return picture_record(row)
 
@@ -169,6 +169,6 @@ def change_picture(number: str, change: PictureChange, work: Work, me: Me) -> Re
 def delete_picture(number: str, work: Work, me: Me) -> Record:
     """Delete a picture."""
     with work.database.session() as session:
-        row = find_own(session, Picture, number, me, "picture")
+        row = find_own(session, Picture, number, me)
         row.deleted = now()
         return {"deleted": number}

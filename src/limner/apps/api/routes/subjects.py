@@ -179,14 +179,14 @@ def _reference(work: Services, me: User, picture: Record, place: int) -> Referen
 def show_subject(number: str, work: Work, me: Me) -> Record:
     """A subject with its pictures and the report of what was read of them."""
     with work.database.reading() as session:
-        return subject_record(find_own(session, Subject, number, me, "subject"))
+        return subject_record(find_own(session, Subject, number, me))
 
 
 @router.patch("/{number}")
 def change_subject(number: str, change: SubjectChange, work: Work, me: Me) -> Record:
     """Change a subject's name, class, kind or consent."""
     with work.database.session() as session:
-        row = find_own(session, Subject, number, me, "subject")
+        row = find_own(session, Subject, number, me)
         given = change.model_dump(exclude_none=True)
         about = checked_about({"name": row.name, "noun": row.noun, **given})
         for name in given:
@@ -198,7 +198,7 @@ def change_subject(number: str, change: SubjectChange, work: Work, me: Me) -> Re
 def delete_subject(number: str, request: Request, work: Work, me: Me) -> Record:
     """Delete a subject; concepts that were learned from it stay."""
     with work.database.session() as session:
-        row = find_own(session, Subject, number, me, "subject")
+        row = find_own(session, Subject, number, me)
         row.deleted = now()
         note(session, request, "subject.delete", row.id)
         return {"deleted": row.id}
@@ -208,7 +208,7 @@ def delete_subject(number: str, request: Request, work: Work, me: Me) -> Record:
 def look_at_subject(number: str, work: Work, me: Me) -> Record:
     """Start the job that reports what is read of the pictures: cuts, masks, near-duplicates, captions, faces."""
     with work.database.reading() as session:
-        find_own(session, Subject, number, me, "subject")
+        find_own(session, Subject, number, me)
     return {"job": submit(work.database, owner=me.id, kind="look", payload={"subject": number})}
 
 
@@ -221,12 +221,12 @@ async def add_pictures(number: str, request: Request, work: Work, me: Me) -> Rec
 
 def _add(number: str, work: Services, me: User, pictures: list[Record]) -> Record:
     with work.database.reading() as session:
-        start = len(find_own(session, Subject, number, me, "subject").pictures)
+        start = len(find_own(session, Subject, number, me).pictures)
     if start + len(pictures) > work.config.limits.pictures:
         raise InputError(f"a subject has at most {work.config.limits.pictures} pictures")
     rows = [_reference(work, me, picture, start + place) for place, picture in enumerate(pictures)]
     with work.database.session() as session:
-        subject = find_own(session, Subject, number, me, "subject")
+        subject = find_own(session, Subject, number, me)
         subject.pictures.extend(rows)
         session.flush()
         return subject_record(subject)
@@ -236,7 +236,7 @@ def _add(number: str, work: Services, me: User, pictures: list[Record]) -> Recor
 
 
 def _find(session: Session, number: str, picture: str, me: User) -> Reference:
-    subject = find_own(session, Subject, number, me, "subject")
+    subject = find_own(session, Subject, number, me)
     row = next((each for each in subject.pictures if each.id == picture), None)
     if row is None:
         raise not_found("picture of the subject")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from limner.apps.jobs import users
 from limner.apps.jobs.quotas import bytes_of, seconds_of_day
 from limner.apps.jobs.tables import Audit, Token, User, now
+from limner.apps.jobs.users import create_token
 
-from ..auth import SESSION, hash_token, new_token
+from ..auth import SESSION, hash_token
 from ..errors import ApiError, not_found
 from ..fields import Fields, Line, Name, Record
+from ..services import Services
 from .common import ID, Admin, Limit, Me, Work, note
 from .records import token_record, user_record, when
 
@@ -67,9 +70,9 @@ def list_my_tokens(work: Work, me: Me) -> Record:
 
 
 @router.post("/me/tokens", status_code=201)
-def create_my_token(token: NewToken, request: Request, work: Work, me: Me) -> Record:
+def create_my_token(token: NewToken, work: Work, me: Me) -> Record:
     """Create a token; the answer is the only one that shows its secret."""
-    return _create_token(work, request, me.id, token)
+    return _create_token(work, me.id, me, token)
 
 
 @router.delete("/me/tokens/{number}")
@@ -78,26 +81,23 @@ def revoke_my_token(number: str, request: Request, work: Work, me: Me) -> Record
     return _revoke(work, request, me.id, number)
 
 
-def _tokens(work: Any, user_id: str) -> Record:
+def _tokens(work: Services, user_id: str) -> Record:
     with work.database.reading() as session:
         rows = session.scalars(select(Token).where(Token.user_id == user_id).order_by(Token.created.desc()))
         return {"tokens": [token_record(row) for row in rows]}
 
 
-def _create_token(work: Any, request: Request, user_id: str, token: NewToken) -> Record:
-    secret = new_token()
+def _create_token(work: Services, user_id: str, me: User, token: NewToken) -> Record:
     label = token.label[:64]
     if label.startswith(SESSION):
         raise ApiError(400, "invalid_label", f"a label cannot begin with {SESSION!r}; choose another")
-    with work.database.session() as session:
-        row = Token(user_id=user_id, sha256=hash_token(secret), label=label)
-        session.add(row)
-        session.flush()
-        note(session, request, "token.create", row.id)
-        return {**token_record(row), "token": secret}
+    secret = create_token(work.database, user_id, label=label, by=me.id)
+    with work.database.reading() as session:
+        row = session.scalars(select(Token).where(Token.sha256 == hash_token(secret))).one()
+    return {**token_record(row), "token": secret}
 
 
-def _revoke(work: Any, request: Request, user_id: str, number: str) -> Record:
+def _revoke(work: Services, request: Request, user_id: str, number: str) -> Record:
     with work.database.session() as session:
         row = session.get(Token, number) if ID.fullmatch(number) else None
         if row is None or row.user_id != user_id:
@@ -120,17 +120,13 @@ def list_users(work: Work, admin: Admin) -> Record:
 
 
 @router.post("/users", status_code=201)
-def create_user(user: NewUser, request: Request, work: Work, admin: Admin) -> Record:
+def create_user(user: NewUser, work: Work, admin: Admin) -> Record:
     """Create a user; then create a token for them."""
     _check_quotas(user.model_dump())
-    with work.database.session() as session:
+    with work.database.reading() as session:
         if session.scalar(select(User.id).where(User.name == user.name)) is not None:
             raise ApiError(409, "name_taken", f"there is a user {user.name!r} already")
-        row = User(**user.model_dump())
-        session.add(row)
-        session.flush()
-        note(session, request, "user.create", row.id, role=row.role)
-        return user_record(row)
+    return user_record(users.create_user(work.database, **user.model_dump(), by=admin.id))
 
 
 def _check_quotas(fields: Record) -> None:
@@ -168,11 +164,11 @@ def list_tokens(number: str, work: Work, admin: Admin) -> Record:
 
 
 @router.post("/users/{number}/tokens", status_code=201)
-def create_token(number: str, token: NewToken, request: Request, work: Work, admin: Admin) -> Record:
+def create_users_token(number: str, token: NewToken, work: Work, admin: Admin) -> Record:
     """Create a token for a user; the answer is the only one that shows its secret."""
     with work.database.reading() as session:
         _user(session, number)
-    return _create_token(work, request, number, token)
+    return _create_token(work, number, admin, token)
 
 
 @router.delete("/users/{number}/tokens/{token}")
