@@ -104,7 +104,9 @@ def _look(services: Services, me: User, job_id: str, after: int) -> tuple[list[t
         jobs = jobs.where(Job.state.not_in(ENDED))
     with services.database.reading() as session:
         # the jobs first: a job that is over has written all of its events
-        states = [{"job": j.id, "kind": j.kind, "state": j.state, "progress": j.progress} for j in session.scalars(jobs)]
+        states = [
+            {"job": j.id, "kind": j.kind, "state": j.state, "progress": j.progress} for j in session.scalars(jobs)
+        ]
         rows = session.scalars(wanted.order_by(JobEvent.id).limit(MOST)).all()
         events = [(row.id, {**row.record, "job": row.job_id, "time": row.time.isoformat()}) for row in rows]
     return events, states

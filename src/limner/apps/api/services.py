@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
+
 from limner.apps.jobs import users
 from limner.apps.jobs.database import open_database
 from limner.apps.jobs.files import open_files
@@ -51,7 +52,6 @@ class Services:
         self.rates = Buckets(limits.requests_per_second, limits.burst)
         self.failures = Buckets(limits.failed_logins / 60, limits.failed_logins)
 
-
     def local(self, sha256: str, suffix: str) -> Path:
         """A verified copy of a stored file on this machine. A copy that did not change since it was verified is not
         read again: a concept's file may have a hundred megabytes."""
@@ -65,8 +65,9 @@ class Services:
     def hot_files(self) -> set[str]:
         """SHA-256 of the concepts' files that are in the painter's memory."""
         hot = getattr(self.painter, "hot", None)
-        names = {Path(path).stem for path in hot.paths} if hot is not None else set()
-        return {sha256 for sha256, _ in self.copies if sha256 in names}
+        # a key of the cache begins with the path of the file, whose name is the hash
+        keys: list[Any] = hot.recent.keys() if hot is not None else []
+        return {Path(str(key[0][0])).stem for key in keys}
 
 
 def _status(path: Path) -> tuple[int, int] | None:

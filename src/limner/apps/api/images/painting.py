@@ -27,6 +27,7 @@ from .naming import Worn, name_concepts, named_concepts
 
 if TYPE_CHECKING:
     from fastapi import Request
+
     from ..services import Services
     from .fields import Generation
 
@@ -203,9 +204,7 @@ def png_file(image: Any, story: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _account(
-    services: Services, planned: Plan, job_id: str, numbers: list[str], seconds: float, started: Any
-) -> None:
+def _account(services: Services, planned: Plan, job_id: str, numbers: list[str], seconds: float, started: Any) -> None:
     """Note the work as a job that is done, so that it counts for the user's quota of seconds."""
     with services.database.session() as session:
         job = Job(

@@ -184,9 +184,7 @@ async def _answer(
     if fields.response_format == "file":
         return await run_in_threadpool(_file, pictures, fields)
     address = str(request.base_url)
-    body = await run_in_threadpool(
-        lambda: answer(fields, pictures, created=created, address=address, inputs=inputs)
-    )
+    body = await run_in_threadpool(lambda: answer(fields, pictures, created=created, address=address, inputs=inputs))
     return JSONResponse(body)
 
 

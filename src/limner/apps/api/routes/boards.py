@@ -102,7 +102,5 @@ def remove_picture(number: str, picture: str, work: Work, me: Me) -> Record:
     """Take a picture off a board."""
     with work.database.session() as session:
         _find(session, number, me)
-        session.execute(
-            delete(BoardPicture).where(BoardPicture.board_id == number, BoardPicture.picture_id == picture)
-        )
+        session.execute(delete(BoardPicture).where(BoardPicture.board_id == number, BoardPicture.picture_id == picture))
         return {"board": number, "picture": picture}

@@ -181,7 +181,9 @@ def list_shares(number: str, work: Work, me: Me) -> Record:
     """The users who may see the concept and paint with it."""
     with work.database.reading() as session:
         find_own(session, Concept, number, me)
-        rows = session.execute(select(User.name).join(Share, Share.user_id == User.id).where(Share.concept_id == number))
+        rows = session.execute(
+            select(User.name).join(Share, Share.user_id == User.id).where(Share.concept_id == number)
+        )
         return {"users": sorted(name for (name,) in rows)}
 
 

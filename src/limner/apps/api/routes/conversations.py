@@ -13,7 +13,7 @@ from limner.apps.jobs.tables import Conversation, Turn
 
 from ..errors import not_found
 from ..fields import Fields, Id, Line, Prompt, Record
-from .common import Me, Work, find_visible, find_own
+from .common import Me, Work, find_own, find_visible
 from .records import turn_record, when
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
@@ -30,7 +30,7 @@ class NewTurn(Fields):
 
     words: Prompt
     parent: Id | None = None
-    concepts: list[Id] = []
+    concepts: tuple[Id, ...] = ()
 
 
 class Current(Fields):

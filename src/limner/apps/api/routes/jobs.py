@@ -46,9 +46,7 @@ def submit_job(job: NewJob, request: Request, work: Work, me: Me) -> Record:
 
 
 @router.get("/jobs")
-def list_jobs(
-    work: Work, me: Me, state: str = "", kind: str = "", limit: Limit = 100, before: str = ""
-) -> Record:
+def list_jobs(work: Work, me: Me, state: str = "", kind: str = "", limit: Limit = 100, before: str = "") -> Record:
     """The user's jobs, the newest first; `before` is the id of the last job of the page before."""
     wanted = select(Job).where(Job.owner_id == me.id)
     if state:
