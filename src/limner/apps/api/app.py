@@ -14,16 +14,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from limner import __version__
 
-from . import auth, health, metrics
+from . import auth, docs_page, health, metrics
 from .auth import Authentication
 from .config import Config
 from .errors import add_error_handlers, failure_response
 from .guard import KnownHosts, check_form_token
 from .headers import SecurityHeaders
+from .idempotency import Idempotency
+from .images import routes as images
 from .limits import BodyLimits
 from .logs import set_up_logs
+from .routes import boards, concepts, conversations, jobs, methods, pictures, scores, subjects, users
 from .services import Services, open_services
 
+MODULES = (
+    *(health, metrics, docs_page, images, subjects, concepts, jobs, pictures, boards, scores, users, conversations),
+    methods,
+)
 log = structlog.get_logger("limner.api")
 
 
@@ -49,11 +56,12 @@ def create_app(config: Config, *, services: Callable[[Config], Services] = open_
     app.state.config = config
     set_up_logs(quiet=config.quiet)
     add_error_handlers(app)
-    for module in (health, metrics):
+    for module in MODULES:
         app.include_router(module.router)
     _mount_pages(app)
     app.include_router(auth.router)
     # the last one added meets a request first
+    app.add_middleware(Idempotency)
     app.add_middleware(Authentication)
     app.add_middleware(BodyLimits, limits=config.limits)
     app.add_middleware(KnownHosts, config=config)

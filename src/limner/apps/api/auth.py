@@ -7,7 +7,6 @@ for a cookie, a secret of its own that pages cannot read and other sites cannot 
 from __future__ import annotations
 
 import hashlib
-import secrets
 from datetime import timedelta
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from limner.apps.jobs.tables import Token, User, now
+from limner.apps.jobs.users import create_token
 
 from .errors import ApiError, error_response, is_for_programs
 from .guard import check_origin
@@ -39,10 +39,6 @@ OPEN = ("/healthz", "/readyz", "/login", "/metrics", "/favicon.ico")
 
 def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
-
-
-def new_token() -> str:
-    return f"limner_{secrets.token_urlsafe(32)}"
 
 
 class Authentication:
@@ -188,10 +184,7 @@ async def log_in(request: Request) -> Response:
 
 
 def _open_session(services: Services, user_id: str, token_id: str) -> str:
-    secret = new_token()
-    with services.database.session() as session:
-        session.add(Token(user_id=user_id, sha256=hash_token(secret), label=f"{SESSION}{token_id}"))
-    return secret
+    return create_token(services.database, user_id, label=f"{SESSION}{token_id}")
 
 
 @router.post("/logout")

@@ -15,6 +15,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from limner.apps.jobs.access import NotFound
+from limner.apps.jobs.gather import Busy, Closed
+from limner.apps.jobs.quotas import QuotaExceeded
 from limner.apps.jobs.tables import new_id
 from limner.errors import (
     CheckError,
@@ -63,6 +66,9 @@ def not_found(noun: str) -> ApiError:
 
 
 STATUS: tuple[tuple[type[LimnerError], int, str], ...] = (
+    (NotFound, 404, "not_found"),
+    (QuotaExceeded, 429, "quota_exceeded"),
+    (Closed, 503, "stopping"),
     (WrongBase, 409, "wrong_base"),
     (UnknownName, 404, "unknown_name"),
     (InputError, 400, "invalid_input"),
@@ -76,12 +82,14 @@ STATUS: tuple[tuple[type[LimnerError], int, str], ...] = (
 
 
 def as_api_error(error: LimnerError) -> ApiError:
-    """The error of a workflow as an answer. `http_status` and `http_code` of its class come before the table."""
+    """The error of a workflow as an answer."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, Busy):
+        wait = {"Retry-After": str(max(1, round(error.retry_after)))}
+        return ApiError(503, "busy", str(error), headers=wait)
     status, code = next((status, code) for kind, status, code in STATUS if isinstance(error, kind))
-    status = int(getattr(error, "http_status", status))
-    return ApiError(status, str(getattr(error, "http_code", code)), without_paths(str(error)))
+    return ApiError(status, code, without_paths(str(error)))
 
 
 def without_paths(message: str) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import select
 
+from limner.apps.jobs import users
 from limner.apps.jobs.database import open_database
 from limner.apps.jobs.files import open_files
 from limner.apps.jobs.tables import User
@@ -21,13 +21,12 @@ from limner.apps.jobs.tables import User
 from .config import Config
 from .limits import Buckets
 from .metrics import Metrics
+from .thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from limner.apps.jobs.database import Database
 
 log = structlog.get_logger("limner.api")
-ME = "me"
-"""Name of the user of a server without login."""
 
 
 @dataclass
@@ -42,8 +41,10 @@ class Services:
     painter: Any = None  # paints the orders of many users together; None: jobs of the queue paint them
     worker: Any = None
     metrics: Metrics = field(default_factory=Metrics)
+    thumbnails: Thumbnails = field(default_factory=Thumbnails)
     started: float = field(default_factory=time.time)  # seconds since 1970
     stopping: threading.Event = field(default_factory=threading.Event)
+    copies: dict[tuple[str, str], tuple[Path, tuple[int, int] | None]] = field(default_factory=dict)
     streams: Counter[str] = field(default_factory=Counter)  # open event streams by user id
 
     def __post_init__(self) -> None:
@@ -51,27 +52,39 @@ class Services:
         self.rates = Buckets(limits.requests_per_second, limits.burst)
         self.failures = Buckets(limits.failed_logins / 60, limits.failed_logins)
 
+    def local(self, sha256: str, suffix: str) -> Path:
+        """A verified copy of a stored file on this machine. A copy that did not change since it was verified is not
+        read again: a concept's file may have a hundred megabytes."""
+        known = self.copies.get((sha256, suffix))
+        if known is not None and (status := _status(known[0])) is not None and status == known[1]:
+            return known[0]
+        path: Path = self.files.local(sha256, suffix)
+        self.copies[sha256, suffix] = path, _status(path)
+        return path
+
+    def hot_files(self) -> set[str]:
+        """SHA-256 of the concepts' files that are in the painter's memory."""
+        hot = getattr(self.painter, "hot", None)
+        # a key of the cache begins with the path of the file, whose name is the hash
+        keys: list[Any] = hot.recent.keys() if hot is not None else []
+        return {Path(str(key[0][0])).stem for key in keys}
+
+
+def _status(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_ctime_ns
+
 
 def open_services(config: Config) -> Services:
     """Open the database and the file store. Neither torch nor a base is loaded; the first job loads them."""
     config.data.mkdir(parents=True, exist_ok=True)
     database = open_database(config.database_url)
     files = open_files(config.files_url)
-    me = None if config.needs_login else one_user(database)
+    me = None if config.needs_login else users.me(database)
     return Services(config, database, files, read_secret(config.data / "secret"), me)
-
-
-def one_user(database: Database) -> User:
-    """The user of a server without login, an administrator; made on first use."""
-    with database.session() as session:
-        user = session.scalar(select(User).where(User.name == ME))
-        if user is None:
-            user = User(name=ME, role="admin")
-            session.add(user)
-            session.flush()
-        session.refresh(user)
-        session.expunge(user)
-        return user
 
 
 def read_secret(path: Path) -> bytes:
