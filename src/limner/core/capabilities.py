@@ -45,7 +45,16 @@ class Bench:
     """Prompts (`.text`) with {} for the subject, and the facts about a picture that judges check for each."""
     prompts_elsewhere: tuple[str, ...]  # prompts without the subject, which drift is measured on
     example: Callable[[], Subject]  # a subject of the development split: in neither the training nor the test split
-    results: Path  # scores and times of methods on this base: JSON, a row for each method
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts about a base that are known without opening it, and without loading torch."""
+
+    # whether methods need the settings of a full-size base (`Card.full_size`) rather than those of a small one
+    full_size: bool = True
+    photographs: bool = True  # whether it was trained on photographs
+    results: Path | None = None  # scores and times of methods on this base: JSON, a row for each method
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.core.capabilities import Bench, Capabilities, Judge
@@ -11,6 +10,7 @@ from limner.core.capabilities import Bench, Capabilities, Judge
 from . import SIZE, judges
 from .corpus import toys
 from .face_networks import PocketFaces
+from .facts import FACTS
 from .garment_corpus import garments
 from .people_corpus import people
 from .style_corpus import styles
@@ -117,7 +117,6 @@ BENCH = Bench(
     prompts,
     PROMPTS_ELSEWHERE,
     functools.partial(toy, *DEVELOPMENT),
-    Path(__file__).parent.parent / "methods" / "measured.json",
 )
 CAPABILITIES = Capabilities(
     encoders=_encoders(),
@@ -131,7 +130,7 @@ CAPABILITIES = Capabilities(
     garments=garments(),
     known_words=known_words,
     weights=judges.WEIGHTS / "methods",
-    full_size=False,
-    photographs=False,
+    full_size=FACTS.full_size,
+    photographs=FACTS.photographs,
     bench=BENCH,
 )

@@ -195,10 +195,12 @@ class Job(Table):
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)  # done, total, eta, losses
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
     failure: Mapped[str] = mapped_column(Text, default="")
+    checkpoint: Mapped[dict[str, Any]] = mapped_column(default=dict)  # name in the job's folder -> SHA-256
     worker: Mapped[str] = mapped_column(String(128), default="")
     lease: Mapped[datetime | None] = mapped_column(default=None)
+    claimed: Mapped[datetime | None] = mapped_column(default=None)  # when the worker took it
     attempts: Mapped[int] = mapped_column(Integer, default=0)
-    seconds: Mapped[float] = mapped_column(default=0.0)  # of work so far
+    seconds: Mapped[float] = mapped_column(default=0.0)  # of work before `claimed`
     created: Mapped[datetime] = mapped_column(default=now)
     started: Mapped[datetime | None] = mapped_column(default=None)
     ended: Mapped[datetime | None] = mapped_column(default=None)

@@ -1,0 +1,61 @@
+"""Prometheus metrics of one server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from sqlalchemy import func, select
+from starlette.responses import Response
+
+from limner.apps.jobs.tables import Concept, Job, Picture, User
+
+from .config import is_loopback
+from .errors import ApiError
+
+if TYPE_CHECKING:
+    from .services import Services
+
+router = APIRouter(include_in_schema=False)
+
+
+class Metrics:
+    """Counts of requests and pictures, and the state of the queue when it is asked for."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        more: dict[str, Any] = {"registry": self.registry}
+        self.requests = Counter("limner_requests", "Answered requests", ["method", "route", "status"], **more)
+        self.seconds = Histogram("limner_request_seconds", "Time until the first byte of the answer", ["route"], **more)
+        self.refused = Counter("limner_refused_requests", "Refused requests", ["code"], **more)
+        self.pictures = Counter("limner_painted_pictures", "Pictures painted by the images API", **more)
+        self.painting = Histogram("limner_painting_seconds", "Time from an order to its pictures", **more)
+        self.jobs = Gauge("limner_jobs", "Jobs by state and kind", ["state", "kind"], **more)
+        self.rows = Gauge("limner_rows", "Users, concepts and pictures that exist", ["table"], **more)
+
+    def text(self, services: Services) -> bytes:
+        """The metrics in Prometheus' format."""
+        self.jobs.clear()
+        with services.database.reading() as session:
+            counts = session.execute(select(Job.state, Job.kind, func.count()).group_by(Job.state, Job.kind))
+            for state, kind, count in counts:
+                self.jobs.labels(state, kind).set(count)
+            for table in (Concept, Picture):
+                alive = select(func.count()).select_from(table).where(table.deleted.is_(None))
+                self.rows.labels(table.__tablename__).set(session.scalar(alive) or 0)
+            self.rows.labels("users").set(session.scalar(select(func.count()).select_from(User)) or 0)
+        return generate_latest(self.registry)
+
+
+@router.get("/metrics")
+def show_metrics(request: Request) -> Response:
+    """The metrics, for an administrator, and for a program on the same machine."""
+    user = getattr(request.state, "user", None)
+    address = request.client.host if request.client else ""
+    forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
+    if not (user is not None and user.role == "admin") and (forwarded or not is_loopback(address)):
+        raise ApiError(403, "forbidden", "metrics are for administrators, and for programs on this machine")
+    services: Services = request.app.state.services
+    return Response(services.metrics.text(services), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,94 @@
+"""Content that users store: counted against their quota, and deleted once nothing names it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from .database import Database
+from .files import HASH, Files, hash_of
+from .quotas import check_bytes, locked_user
+from .tables import Concept, File, Job, Picture, Reference, Turn, now
+
+GRACE = timedelta(hours=24)
+"""Age from which a file that nothing names is deleted; younger ones may be named in a moment."""
+
+
+def store(database: Database, files: Files, data: bytes, *, owner: str, media_type: str) -> str:
+    """Store content of a user and return its SHA-256. Raises `QuotaExceeded` before anything is written."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    with database.session() as session:
+        add_file(session, sha256, len(data), owner=owner, media_type=media_type, counted=True)
+    # the row comes first: the sweep deletes no file that has a young row
+    return files.put(data)
+
+
+def store_file(database: Database, files: Files, path: Path, *, owner: str, media_type: str) -> str:
+    """Store a file that a worker wrote and return its SHA-256. It counts for the quota, and is never refused: the work
+    is done."""
+    sha256 = hash_of(path)
+    with database.session() as session:
+        add_file(session, sha256, path.stat().st_size, owner=owner, media_type=media_type, counted=False)
+    return files.put_file(path)
+
+
+def add_file(session: Session, sha256: str, num_bytes: int, *, owner: str, media_type: str, counted: bool) -> None:
+    """Add the row of a file, or make it young again. With `counted`, raises `QuotaExceeded` where it does not fit."""
+    user = locked_user(session, owner) if counted else None
+    row = session.get(File, sha256)
+    if row is not None:
+        row.created = now()
+        return
+    if user is not None:
+        check_bytes(session, user, num_bytes)
+    session.merge(File(sha256=sha256, num_bytes=num_bytes, media_type=media_type, owner_id=owner, created=now()))
+
+
+def sweep(database: Database, files: Files, *, grace: timedelta = GRACE) -> list[str]:
+    """Delete the files that no row names and that are older than `grace`, and return their SHA-256s."""
+    with database.session() as session:
+        named = names_in_use(session)
+        old = session.scalars(select(File).where(File.created < now() - grace))
+        gone = [row for row in old if row.sha256 not in named]
+        for row in gone:
+            session.delete(row)
+    deleted = [row.sha256 for row in gone]
+    for sha256 in deleted:
+        with database.reading() as session:
+            if session.get(File, sha256) is None:
+                files.delete(sha256)
+    return deleted
+
+
+def names_in_use(session: Session) -> set[str]:
+    """The SHA-256 of every file that a row names: references, masks, concepts and their states, pictures, turns, and
+    jobs with their payloads, results and checkpoints."""
+    names: set[str] = set()
+    for columns in (
+        (Reference.sha256, Reference.mask),
+        (Concept.sha256, Concept.states, Concept.header),
+        (Picture.sha256, Picture.settings),
+        (Turn.state,),
+        (Job.payload, Job.result, Job.checkpoint),
+    ):
+        for row in session.execute(select(*columns)):
+            names.update(_hashes(row))
+    return names
+
+
+def _hashes(value: object) -> Iterable[str]:
+    """Every text within a value that has the form of a SHA-256."""
+    if isinstance(value, str):
+        if HASH.fullmatch(value):
+            yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _hashes(each)
+    elif isinstance(value, (list, tuple)) or hasattr(value, "_mapping"):
+        for each in value:  # type: ignore[attr-defined]
+            yield from _hashes(each)

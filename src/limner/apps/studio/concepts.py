@@ -1,0 +1,316 @@
+"""Likenesses: the list, and the page of each: scores, diagnosis, states, certificate, export, shares."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.responses import Response
+
+from limner.apps.api.errors import not_found
+from limner.apps.api.routes.common import file_response, find_concept, find_own, note, store
+from limner.apps.api.routes.concepts import check_safetensors
+from limner.apps.api.uploads import plain_filename, read_upload
+from limner.apps.jobs.tables import Concept, Job, Picture, Share, User, now
+from limner.core.subject import check_name, check_noun
+from limner.errors import InputError
+from limner.methods import card, methods
+
+from . import remedies
+from .rows import concepts_of, pictures_of
+from .view import flag, form_key, form_of, go, queue_job, reading, render, text, user_of, whole, writing
+from .words import diagnosis_words, picture_scores, score_rows
+from .words import number as short
+
+router = APIRouter(include_in_schema=False)
+MERGINGS = ("average", "weighted", "closed-form", "gradient-fusion", "neurons", "orthogonal", "continual")
+FORMATS = ("diffusers", "kohya", "comfyui", "a1111", "peft")
+MEDIA_TYPE = "application/octet-stream"
+
+
+@router.get("/concepts")
+def show_all(request: Request, q: str = "") -> Response:
+    with reading(request) as session:
+        concepts = concepts_of(session, user_of(request), search=q[:200])
+    ways = [(way, way) for way in MERGINGS]
+    return render(request, "concepts.html", title="Likenesses", concepts=concepts, q=q[:200], ways=ways, key=form_key())
+
+
+@router.post("/concepts/import")
+async def add(request: Request, form: FormData = Depends(form_of)) -> Response:
+    """Start the job that reads a file of weights."""
+    file = form.get("file")
+    if not isinstance(file, UploadFile) or not file.filename:
+        raise InputError("no file came with the form; choose a safetensors file")
+    services = request.app.state.services
+    data = await read_upload(file, services.config.limits, most=services.config.limits.concept_bytes)
+    await run_in_threadpool(check_safetensors, data)
+    name, noun = text(form, "name", most=64), text(form, "noun", most=64)
+    about = {"name": check_name(name) if name else "", "noun": check_noun(noun) if noun else ""}
+    sha256 = await run_in_threadpool(store, services, user_of(request), data, MEDIA_TYPE)
+    payload = {"file": sha256, "filename": plain_filename(file.filename), **about}
+    return go(request, f"/jobs/{queue_job(request, 'import', payload, form)}")
+
+
+@router.post("/concepts/merge")
+def merge(request: Request, form: FormData = Depends(form_of)) -> Response:
+    ids = list(dict.fromkeys(each for each in form.getlist("concept") if isinstance(each, str)))
+    with reading(request) as session:
+        chosen = [find_concept(session, each, user_of(request)) for each in ids]
+    if len(chosen) < 2:
+        raise InputError("merging needs two likenesses or more; tick them")
+    by = text(form, "by", "average")
+    if by not in MERGINGS:
+        raise InputError(f"merge by one of {', '.join(MERGINGS)}, not {by[:40]!r}")
+    payload: dict[str, Any] = {"concepts": [{"id": each.id, "scale": 1.0} for each in chosen], "by": by}
+    payload["name"] = check_name(text(form, "merged_name", most=64))
+    if by == "weighted":
+        payload["weights"] = weights_of(text(form, "weights", most=200), len(chosen))
+    return go(request, f"/jobs/{queue_job(request, 'merge', payload, form)}")
+
+
+def weights_of(given: str, count: int) -> list[float]:
+    try:
+        weights = [float(each) for each in given.replace(",", " ").split()]
+    except ValueError:
+        raise InputError(f"weights are numbers with spaces between, not {given[:80]!r}") from None
+    if len(weights) != count:
+        raise InputError(f"there are {len(weights)} weights for {count} likenesses; give one for each")
+    return weights
+
+
+# ---------------------------------------------------------------------------------------------------------- one concept
+
+
+@router.get("/concepts/{concept_id}")
+def show(request: Request, concept_id: str) -> Response:
+    with reading(request) as session:
+        user = user_of(request)
+        concept = find_concept(session, concept_id, user)
+        shared = select(User.name).join(Share, Share.user_id == User.id).where(Share.concept_id == concept.id)
+        owner = session.get(User, concept.owner_id)
+        values = {
+            "c": concept,
+            "owner": owner.name if owner is not None and owner.id != user.id else "",
+            "shares": sorted(session.scalars(shared)) if concept.owner_id == user.id else [],
+            "states": states_of(session, concept),
+            "pictures": pictures_of(session, user, concept=concept.id, limit=12),
+        }
+    diagnosis = diagnosis_words(concept.diagnosis, concept.scores)
+    label = diagnosis["label"] if diagnosis else ""
+    found = remedies.remedies_for(label, concept.method, settings_of(concept)) if can_learn_again(concept) else []
+    about = card(methods()[concept.method]) if concept.method in methods() else None
+    return render(
+        request,
+        "concept.html",
+        title=concept.name,
+        scores=score_rows(concept.scores),
+        diagnosis=diagnosis,
+        remedies=[remedy for remedy, _ in found],
+        checks=concept.certificate,
+        method=about.title if about else concept.method,
+        paper=f"https://arxiv.org/abs/{about.arxiv}" if about and about.arxiv else "",
+        paper_name=f"arXiv:{about.arxiv}" if about else "",
+        facts=facts_of(concept),
+        formats=[(each, each) for each in FORMATS],
+        key=form_key(),
+        **values,
+    )
+
+
+def settings_of(concept: Concept) -> dict[str, Any]:
+    settings = concept.header.get("settings", {})
+    return dict(settings) if isinstance(settings, dict) else {}
+
+
+def can_learn_again(concept: Concept) -> bool:
+    """Whether the photos of a concept are here, so that it can be learned with other settings."""
+    return concept.subject_id is not None or concept.job_id is not None
+
+
+def facts_of(concept: Concept) -> list[tuple[str, str]]:
+    """Base, settings, cost and seed from the header of the concept's file."""
+    rows = [("Base", concept.base), ("Seed", str(concept.header.get("seed", "")))]
+    rows += [(name, short(value)) for name, value in settings_of(concept).items()]
+    cost = concept.header.get("cost", {})
+    rows += [(f"cost: {name}", short(value)) for name, value in cost.items()] if isinstance(cost, dict) else []
+    rows += [("File", f"{concept.num_bytes / 1e6:.2f} MB, SHA-256 {concept.sha256[:16]}…")]
+    return [(name, value) for name, value in rows if value]
+
+
+def states_of(session: Session, concept: Concept) -> list[dict[str, Any]]:
+    """The strip of states, each with the picture of the seed that they share."""
+    ids = [str(each) for state in concept.states for each in _picture_ids(state)]
+    known = set(session.scalars(select(Picture.id).where(Picture.id.in_(ids), Picture.deleted.is_(None)))) if ids else set()
+    return [
+        {
+            "done": state.get("done", 0),
+            "sha256": state.get("sha256", ""),
+            "picture": next((each for each in _picture_ids(state) if each in known), ""),
+            "scores": picture_scores(state.get("scores", {})),
+            "used": state.get("sha256") == concept.sha256,
+        }
+        for state in concept.states
+    ]
+
+
+def _picture_ids(state: dict[str, Any]) -> list[str]:
+    return [str(each) for each in (state.get("pictures") or [state.get("picture", "")]) if each]
+
+
+@router.get("/concepts/{concept_id}/file")
+def download(request: Request, concept_id: str) -> Response:
+    with writing(request) as session:
+        concept = find_concept(session, concept_id, user_of(request))
+        note(session, request, "concept.download", concept.id)
+    data = request.app.state.services.files.read(concept.sha256)
+    return file_response(data, MEDIA_TYPE, filename=f"{concept.name}.safetensors")
+
+
+@router.get("/concepts/{concept_id}/zip")
+def download_zip(request: Request, concept_id: str) -> Response:
+    """The concept with its scores, certificate and sample pictures."""
+    with writing(request) as session:
+        user = user_of(request)
+        concept = find_concept(session, concept_id, user)
+        pictures = pictures_of(session, user, concept=concept.id, purposes=(), limit=24)
+        note(session, request, "concept.download", concept.id)
+    files, buffer = request.app.state.services.files, io.BytesIO()
+    about = {name: getattr(concept, name) for name in ("name", "handle", "noun", "kind", "method", "base", "scores")}
+    about |= {"diagnosis": concept.diagnosis, "certificate": concept.certificate}
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(f"{concept.name}.safetensors", files.read(concept.sha256))
+        archive.writestr("about.json", json.dumps(about, indent=1, ensure_ascii=False))
+        for number, picture in enumerate(pictures):
+            archive.writestr(f"pictures/{number:03}.png", files.read(picture.sha256))
+    return file_response(buffer.getvalue(), "application/zip", filename=f"{concept.name}.zip")
+
+
+# -------------------------------------------------------------------------------------------------------------- actions
+
+
+def own(request: Request, concept_id: str) -> Concept:
+    with reading(request) as session:
+        return find_own(session, Concept, concept_id, user_of(request), "likeness")
+
+
+@router.post("/concepts/{concept_id}/try")
+def try_remedy(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+    """Teach the same photos again with the change that the diagnosis advises."""
+    concept = own(request, concept_id)
+    diagnosis = diagnosis_words(concept.diagnosis, concept.scores) or {"label": ""}
+    found = remedies.remedies_for(diagnosis["label"], concept.method, settings_of(concept))
+    settings = next((after for remedy, after in found if remedy.name == text(form, "remedy")), None)
+    if settings is None:
+        raise InputError("this remedy is not for this likeness; reload its page")
+    with reading(request) as session:
+        job = session.get(Job, concept.job_id) if concept.job_id else None
+        before = dict(job.payload) if job is not None and job.kind == "learn" and job.payload.get("subject") else {}
+    if not before and not concept.subject_id:
+        raise InputError("the photos of this likeness are not here, so it cannot be taught again")
+    payload = {"subject": concept.subject_id, **before, "method": concept.method, "settings": settings}
+    return go(request, f"/jobs/{queue_job(request, 'learn', payload, form)}", "queued")
+
+
+@router.post("/concepts/{concept_id}/score")
+def score(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+    concept = own(request, concept_id)
+    payload = {"concept": {"id": concept.id}, "count": 4 if concept.scores else 2}
+    return go(request, f"/jobs/{queue_job(request, 'score', payload, form)}", "queued")
+
+
+@router.post("/concepts/{concept_id}/check")
+def check(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+    payload = {"concept": {"id": own(request, concept_id).id}}
+    return go(request, f"/jobs/{queue_job(request, 'check', payload, form)}", "queued")
+
+
+@router.post("/concepts/{concept_id}/states")
+def paint_states(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+    concept = own(request, concept_id)
+    prompt = text(form, "prompt", most=2000) or f"a photo of {concept.handle}"
+    payload = {"concept": {"id": concept.id}, "prompts": [prompt], "seed": 0}
+    return go(request, f"/jobs/{queue_job(request, 'states', payload, form)}", "queued")
+
+
+@router.post("/concepts/{concept_id}/state")
+def use_state(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+    """Keep the concept as it was at a state of its training."""
+    done = whole(form, "done", -1, least=-1)
+    with writing(request) as session:
+        concept = find_own(session, Concept, concept_id, user_of(request), "likeness")
+        state = next((each for each in concept.states if each.get("done") == done and each.get("sha256")), None)
+        if state is None:
+            raise not_found("state")
+        concept.sha256, concept.scores = state["sha256"], {**concept.scores, **state.get("scores", {})}
+        note(session, request, "concept.state", concept.id, done=done)
+    return go(request, f"/concepts/{concept_id}", "state")
+
+
+@router.post("/concepts/{concept_id}/export")
+def export(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+    concept, to = own(request, concept_id), text(form, "to", most=40)
+    if to not in FORMATS:
+        raise InputError(f"export for one of {', '.join(FORMATS)}, not {to!r}")
+    payload = {"concept": {"id": concept.id}, "to": to, "rank": whole(form, "rank", 0, most=512)}
+    return go(request, f"/jobs/{queue_job(request, 'export', payload, form)}", "queued")
+
+
+@router.post("/concepts/{concept_id}/publish")
+def publish(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+    concept = own(request, concept_id)
+    payload = {
+        "concept": {"id": concept.id},
+        "to": text(form, "repository", most=200),
+        "licence": text(form, "licence", most=100),
+        "private": flag(form, "private"),
+        "upload": not flag(form, "local"),
+    }
+    with writing(request) as session:
+        note(session, request, "concept.publish", concept.id, to=payload["to"])
+    return go(request, f"/jobs/{queue_job(request, 'publish', payload, form)}", "queued")
+
+
+@router.post("/concepts/{concept_id}/share")
+def share(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+    name = text(form, "user", most=64)
+    with writing(request) as session:
+        concept = find_own(session, Concept, concept_id, user_of(request), "likeness")
+        other = session.scalar(select(User).where(User.name == name))
+        if other is None:
+            raise InputError(f"there is no user {name!r}")
+        if other.id == concept.owner_id:
+            raise InputError("it is yours already")
+        known = select(Share).where(Share.concept_id == concept.id, Share.user_id == other.id)
+        if session.scalar(known) is None:
+            session.add(Share(concept_id=concept.id, user_id=other.id))
+            note(session, request, "concept.share", concept.id, user=other.id)
+    return go(request, f"/concepts/{concept_id}", "shared")
+
+
+@router.post("/concepts/{concept_id}/unshare")
+def unshare(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+    with writing(request) as session:
+        concept = find_own(session, Concept, concept_id, user_of(request), "likeness")
+        wanted = select(Share).join(User, User.id == Share.user_id)
+        row = session.scalar(wanted.where(Share.concept_id == concept.id, User.name == text(form, "user", most=64)))
+        if row is not None:
+            session.delete(row)
+            note(session, request, "concept.unshare", concept.id, user=row.user_id)
+    return go(request, f"/concepts/{concept_id}", "unshared")
+
+
+@router.post("/concepts/{concept_id}/delete")
+def delete(request: Request, concept_id: str) -> Response:
+    with writing(request) as session:
+        concept = find_own(session, Concept, concept_id, user_of(request), "likeness")
+        concept.deleted = now()
+        note(session, request, "concept.delete", concept.id)
+    return go(request, "/concepts", "deleted")
