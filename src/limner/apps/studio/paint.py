@@ -106,6 +106,7 @@ def form_values(values: dict[str, Any]) -> dict[str, Any]:
         "scales": {},
         **values,
         "regions": [*rows, *[empty] * (NUM_REGIONS - len(rows))] if rows else [empty] * NUM_REGIONS,
+        "has_regions": bool(rows),
         "changed": any(values.get(name, DEFAULTS[name]) != DEFAULTS[name] for name in names),
     }
 
