@@ -50,8 +50,8 @@ def test_two_processes_that_open_a_new_database_at_once_both_succeed(
     if url.startswith("sqlite"):
         url = f"sqlite:///{tmp_path}/both.db"
     else:
-        _create(request.getfixturevalue("postgres"), "both", "template1")
-        url = request.getfixturevalue("postgres").format(name="both")
+        _create(request.getfixturevalue("postgres"), "pair", "template1")
+        url = request.getfixturevalue("postgres").format(name="pair")
     code = "import sys; from limner.apps.jobs.database import open_database; open_database(sys.argv[1])"
     both = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(2)]
     assert [each.wait(60) for each in both] == [0, 0]

@@ -48,8 +48,7 @@ class Database:
     def reading(self) -> Iterator[Session]:
         """A session that only reads; it waits for no writer. Changes are refused by SQLite and PostgreSQL alike."""
         with self._reads() as session:
-            yield session
-            session.rollback()
+            yield session  # closing it rolls back, and leaves the rows that were read usable
 
     def now(self, session: Session) -> datetime:
         """The time in UTC by one clock: PostgreSQL's own, since its workers run on several machines."""
