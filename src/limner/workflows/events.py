@@ -71,6 +71,43 @@ class UpdateDone(Event):
 
 
 @dataclass(frozen=True)
+class SignalMeasured(Event):
+    """Losses on fixed pictures under fixed noise: `loss` on the reference images, `held_out` on held-out ones where
+    there are any, each with its `_ratio` to the unchanged base's, and the `gap` of the ratios."""
+
+    done: int  # number of updates
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class SamplePainted(Event):
+    """Pictures of this moment of training are on disk, one of each prompt, all of one seed."""
+
+    done: int  # number of updates
+    paths: tuple[Path, ...]
+    prompts: tuple[str, ...] = ()
+    seed: int = 0
+    scores: tuple[Mapping[str, float], ...] = ()  # of each picture; empty where the base has no judges
+
+
+@dataclass(frozen=True)
+class StateSaved(Event):
+    """A concept of this moment of training is on disk."""
+
+    done: int  # number of updates
+    path: Path
+
+
+@dataclass(frozen=True)
+class Paused(Event):
+    """The work ended before its end because someone asked for a pause. The same request goes on, one to learn with
+    `resume`. Nothing follows."""
+
+    path: Path | None = None  # the checkpoint, or the concept where training had ended
+    done: int = 0  # number of pictures that are painted
+
+
+@dataclass(frozen=True)
 class FleetUpdateDone(Event):
     """One update of many subjects that learn in one pass."""
 

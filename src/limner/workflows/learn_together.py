@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.core.concept import Concept
-from limner.core.files import check_folder
+from limner.core.files import check_folder, check_ours
 from limner.core.heic import unread_note
 from limner.core.interrupts import standing, stopping
 from limner.core.wording import counted
@@ -22,11 +23,23 @@ from limner.library.apart import notes_of
 from limner.methods import DEFAULT, find
 
 from . import learn
-from .events import ConceptSaved, Event, FleetUpdateDone, Message, Note, PicturesRead, RunDone
+from .controls import PAUSE, SAMPLE, SAVE, STOP, Controls
+from .events import (
+    ConceptSaved,
+    Event,
+    FleetUpdateDone,
+    Message,
+    Note,
+    Paused,
+    PicturesRead,
+    RunDone,
+    StateSaved,
+)
 from .faces import consented, demand_consent, face_alone
 from .learn_files import check_target
 from .learn_many import Done, Job, StackedProgress, train_stacked
 from .learn_request import unused_pictures
+from .learn_watches import state_file
 from .opening import free_memory, open_base, strange_words_note
 
 if TYPE_CHECKING:
@@ -45,9 +58,16 @@ ALONE_ONLY = (
 """Fields of a request that only a single subject can have."""
 
 
-def learn_together(request: LearnRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
+def learn_together(
+    request: LearnRequest,
+    *,
+    open_base: Callable[[BaseChoice], Any] = open_base,
+    controls: Controls | None = None,
+) -> Iterator[Event]:
     """Learn every folder in a folder as a subject, all in one pass, each into its own file. Concepts that exist already
     are skipped; with `resume`, unfinished ones continue. `open_base` may return a base that is open already.
+    `controls` carries wishes: pause, stop (the subjects in training keep what they have learned; those that wait are
+    left out) and save (a concept of this moment for each of them).
 
     Raises `InputError` before training for a request that cannot be learned. The last event names the subjects whose
     training failed.
@@ -73,7 +93,14 @@ def learn_together(request: LearnRequest, *, open_base: Callable[[BaseChoice], A
     subjects = [face_alone(base, subject, which=request.which) for subject in subjects]
     yield from map(Note, notes_of(base, subjects, method, request.settings, folder))
     one_pass = Together(
-        base, folder, method, request.seed, request.settings, overwrite=request.overwrite, resume=request.resume
+        base,
+        folder,
+        method,
+        request.seed,
+        request.settings,
+        overwrite=request.overwrite,
+        resume=request.resume,
+        controls=controls or Controls(),
     )
     standing(lambda: one_pass.standing)
     jobs = one_pass.jobs(subjects)
@@ -83,6 +110,9 @@ def learn_together(request: LearnRequest, *, open_base: Callable[[BaseChoice], A
         slots = request.slots or _room(base, subjects[0], method, request)
         yield Message(f"{counted(len(jobs), 'subject')}, {min(slots, len(jobs))} at a time, by {method}")
         yield from one_pass.run(jobs, slots=slots, mixed=request.mixed)
+        if one_pass.paused:
+            yield Paused(folder / UNFINISHED)
+            return
     yield from (Message(f"failed: {error}") for error in one_pass.failed)
     yield from unused_pictures(subjects, method)
     written = [str(path) for path in (*one_pass.there, *one_pass.written)]
@@ -153,6 +183,8 @@ class Together:
     settings: Mapping[str, Any]
     overwrite: bool = False
     resume: bool = False
+    controls: Controls = field(default_factory=Controls)
+    paused: bool = False
     there: list[Path] = field(default_factory=list)  # concepts of this same run that existed before
     written: list[Path] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -211,20 +243,27 @@ class Together:
 
     def run(self, jobs: Sequence[Job], *, slots: int, mixed: bool) -> Iterator[Event]:
         """Train the jobs and save each concept as soon as it is finished. Raises `KeyboardInterrupt` on an
-        interruption, after checkpoints are written."""
+        interruption, after checkpoints are written; after a pause, `paused` is set."""
         check_folder(self.folder / UNFINISHED)
         saved = time.monotonic()
-        with stopping() as asked:
-            for progress in train_stacked(self.base, jobs, slots=slots, mixed=mixed):
+        training = train_stacked(self.base, jobs, slots=slots, mixed=mixed)
+        with stopping() as asked, closing(training):
+            for progress in training:
                 yield from self._take(progress)
-                halted = asked()
-                if halted or time.monotonic() - saved > engine_checkpoint.CHECKPOINT_SECONDS:
+                halted, self.paused = asked(), self.controls.take(PAUSE)
+                if halted or self.paused or time.monotonic() - saved > engine_checkpoint.CHECKPOINT_SECONDS:
                     self._keep(progress)
                     saved = time.monotonic()
                 if progress.losses:
                     yield self._update(progress)
                 if halted:
                     raise KeyboardInterrupt
+                if self.paused:
+                    return
+                yield from self._grant(progress)
+                if self.controls.take(STOP):
+                    yield from self._stop(progress)
+                    break
         self.sets.clear(keep=map(_name, self._broken))
 
     def _take(self, progress: StackedProgress) -> Iterator[Event]:
@@ -251,6 +290,35 @@ class Together:
         learn.check_finite(concept)
         self.written.append(concept.save(self.target(handle), overwrite=self.overwrite))
         return concept
+
+    def _grant(self, progress: StackedProgress) -> Iterator[Event]:
+        """Grant the wishes that leave training as it is."""
+        if self.controls.take(SAMPLE):
+            yield Note("no samples are painted while many subjects learn in one pass; save a state and paint with it")
+        if self.controls.take(SAVE):
+            for job, concept in self._now(progress):
+                done = int(concept.cost["steps"])
+                path = state_file(self.folder / _name(job.subject.handle), done)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                yield StateSaved(done, concept.save(check_ours(path), overwrite=True))
+
+    def _stop(self, progress: StackedProgress) -> Iterator[Event]:
+        """Save what the subjects in training have learned, as if it had ended with this update."""
+        for job, concept in self._now(progress):
+            learn.check_finite(concept)
+            self.written.append(concept.save(self.target(job.subject.handle), overwrite=self.overwrite))
+            yield ConceptSaved(self.written[-1], concept.cost)
+        left = f"; {counted(progress.waiting, 'subject')} had not started" if progress.waiting else ""
+        yield Message(f"training was stopped; the concepts of now are kept{left}")
+
+    def _now(self, progress: StackedProgress) -> Iterator[tuple[Job, Concept]]:
+        """The concept of this moment of each subject that is still learning."""
+        ended = {done.job.subject.handle for done in progress.done} | self._again
+        for job, _ in progress.losses:
+            handle = job.subject.handle
+            if handle not in ended:
+                learned, losses = progress.snapshot(job).learned, self._losses[handle]
+                yield job, learn.to_concept(self._runs[handle], learned, losses, progress.seconds)
 
     def _keep(self, progress: StackedProgress) -> None:
         """Write the checkpoints of all subjects that are still learning."""

@@ -14,7 +14,8 @@ from limner.core.recipe import Recipe
 from limner.core.wording import counted, shortened
 from limner.errors import InputError, PromptError
 
-from .events import Event, Message, Note, PictureSaved, RunDone
+from .controls import PAUSE, STOP, Controls
+from .events import Event, Message, Note, Paused, PictureSaved, RunDone
 from .opening import choice_for, hash_note, open_base, plan_memory, read_concept, strange_words_note
 
 if TYPE_CHECKING:
@@ -25,13 +26,21 @@ if TYPE_CHECKING:
     from .requests import BaseChoice, PaintRequest
 
 
-def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
+def paint_request(
+    request: PaintRequest,
+    *,
+    open_base: Callable[[BaseChoice], Any] = open_base,
+    controls: Controls | None = None,
+) -> Iterator[Event]:
     """Paint the pictures of a request and save each as soon as it is painted. `open_base` may return a base that is
-    open already.
+    open already. A pause or stop that `controls` carry takes effect after the current batch; after a pause, the same
+    request with `skip` as the event says paints the others, equal to the bit.
 
     Raises `PromptError` for a prompt that does not name every attached concept, and `InputError` for a request that
     cannot be painted.
     """
+    from limner.engine.sample import PaintSettings
+
     from . import paint as workflow
 
     for scale in request.scale:
@@ -77,12 +86,22 @@ def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], An
         controls=request.controls,
         frames=request.frames,
         motion=request.motion,
+        skip=request.skip,
     )
-    paths = []
+    paths: list[str] = []
+    batch = max(1, PaintSettings().batch // max(request.frames, 1))
     for picture in pictures:
+        if controls is not None and paths and len(paths) % batch == 0:
+            if controls.take(PAUSE):
+                yield Paused(done=request.skip + len(paths))
+                return
+            if controls.take(STOP):
+                yield Message(f"stopped after {request.skip + len(paths)} of {counted(total, 'picture')}")
+                break
         whole = replace(picture, image=region.put_back(picture.image)) if region else picture
         paths.append(str(saver.save(whole)))
         yield PictureSaved(saver.saved[-1], picture.prompt, picture.seed)
+    pictures.close()
     yield RunDone({"pictures": paths}, "\n".join(paths))
 
 
