@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
     from .corpus import Corpus
@@ -45,6 +46,11 @@ class Bench:
     """Prompts (`.text`) with {} for the subject, and the facts about a picture that judges check for each."""
     prompts_elsewhere: tuple[str, ...]  # prompts without the subject, which drift is measured on
     example: Callable[[], Subject]  # a subject of the development split: in neither the training nor the test split
+    # a class noun -> pictures of individuals of this class that are nobody's subject; none for an unknown class
+    others: Callable[[str], Sequence[Image.Image]] | None = None
+    # pixels [n, 3, H, W] and their prompts -> share of what each asks for that a judge finds; None where it asks for
+    # nothing that the judge reads
+    obeyed: Callable[[Tensor, Sequence[str]], list[float | None]] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from limner.core.capabilities import Bench, Capabilities, Judge
 
 from . import SIZE, judges
+from .asked import obeyed
 from .corpus import toys
 from .face_networks import PocketFaces
 from .facts import FACTS
 from .garment_corpus import garments
 from .people_corpus import people
 from .style_corpus import styles
-from .subjects import DEVELOPMENT, prompts, toy
+from .subjects import DEVELOPMENT, others, prompts, toy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,6 +118,8 @@ BENCH = Bench(
     prompts,
     PROMPTS_ELSEWHERE,
     functools.partial(toy, *DEVELOPMENT),
+    others,
+    obeyed,
 )
 CAPABILITIES = Capabilities(
     encoders=_encoders(),

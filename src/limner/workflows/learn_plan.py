@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from .faces import consented, demand_consent, face_alone
 from .learn_files import check_preview, check_target, page_folder, what_is_kept
 from .learn_watches import Watches, watches_of
 from .opening import open_encoders, plan_memory, strange_words_note
+from .picture_scores import picture_scores
 from .preview_prompts import preview_prompts
 
 if TYPE_CHECKING:
@@ -105,6 +107,8 @@ def planned(
         )
     judge = judge_of(base, subject, held_out, eyes, request.seed) if request.score else None
     watches = watches_of(request, subject, held_out, page, judge=judge, controls=controls)
+    seen = held_out or [picture.image for picture in subject.pictures if picture.image is not None]
+    watches.score = functools.partial(picture_scores, base, subject, references=seen, encoders=eyes)
     yield RunPlanned(method, settings, base.name, target, page)
     return LearnRun(request, subject, method, chosen, recipe, base, target, page, after, judge, watches)
 

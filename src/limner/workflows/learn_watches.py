@@ -44,7 +44,7 @@ class Watches:
     num_states: int = 0  # number of states to save, equally spaced
     # how a concept of this moment is made, and how pictures are scored; set once training is ready
     state_of: Callable[[Progress], Any] | None = None
-    score: Callable[[Sequence[Picture]], Sequence[dict[str, float]]] | None = None
+    score: Callable[[Sequence[Any], Sequence[str]], list[dict[str, float]]] | None = None
     events: list[Event] = field(default_factory=list)
 
     def __call__(self, progress: Progress) -> bool:
@@ -72,7 +72,7 @@ class Watches:
     def painted(self, done: int, pictures: Sequence[Picture], paths: Sequence[Path]) -> None:
         """Samples are on disk."""
         prompts = tuple(picture.prompt for picture in pictures)
-        scores = tuple(self.score(pictures)) if self.score else ()
+        scores = tuple(self.score([picture.image for picture in pictures], prompts)) if self.score else ()
         self.events.append(SamplePainted(done, tuple(paths), prompts, pictures[0].seed, scores))
 
     def _measure(self, signals: Signals, progress: Progress) -> bool:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from limner.apps.api.app import create_app
-from limner.apps.api.auth import hash_token, new_token
 from limner.apps.api.config import Config, Limits
 from limner.apps.api.services import Services
-from limner.apps.jobs.tables import Token, User
+from limner.apps.jobs.gather import Painted, PaintOrder
+from limner.apps.jobs.tables import Concept
+from limner.apps.jobs.users import create_token, create_user, user_named
+from limner.core.picture import Picture
 
 ADDRESS = "http://127.0.0.1:7860"
 
@@ -35,13 +40,57 @@ class Server:
 
 def add_user(services: Services, name: str, *, role: str = "member", **more: Any) -> str:
     """Add a user and return a token of theirs."""
-    token = new_token()
+    user = create_user(services.database, name, role=role, **more)
+    return create_token(services.database, user.id)
+
+
+class FlatPainter:
+    """Paints squares of one colour, at once, and remembers the orders."""
+
+    hot = None
+
+    def __init__(self) -> None:
+        self.orders: list[PaintOrder] = []
+        self.fails: Exception | None = None
+
+    def submit(self, order: PaintOrder) -> Future[Painted]:
+        self.orders.append(order)
+        future: Future[Painted] = Future()
+        if self.fails is not None:
+            future.set_exception(self.fails)
+            return future
+        image = Image.new("RGB", (64, 64), (order.seed % 256, 80, 160))
+        settings = {"steps": order.steps, "guidance": order.guidance, "negative": order.negative}
+        picture = Picture(image, order.prompt, order.seed, (), "pocket", settings)
+        future.set_result(Painted(picture, 0.001, 0.01, 1))
+        return future
+
+    def close(self, **_: Any) -> None:
+        """Nothing waits."""
+
+
+def png(color: str = "red", size: tuple[int, int] = (64, 64), mode: str = "RGB") -> bytes:
+    """A PNG of one colour."""
+    buffer = io.BytesIO()
+    Image.new(mode, size, color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def add_concept(services: Services, owner: str, name: str = "rex", *, noun: str = "dog", **more: Any) -> str:
+    """Add a concept of a user, by name, whose file is not a real one; return its id."""
     with services.database.session() as session:
-        user = User(name=name, role=role, **more)
-        session.add(user)
+        user = user_named(session, owner)
+        data = f"concept {name} of {owner}".encode()
+        row = Concept(
+            owner_id=user.id,
+            name=name,
+            **{"handle": f"<{name}>", "noun": noun, "base": "pocket", "method": "lora_dreambooth", **more},
+            sha256=services.files.put(data),
+            num_bytes=len(data),
+        )
+        session.add(row)
         session.flush()
-        session.add(Token(user_id=user.id, sha256=hash_token(token), label="test"))
-    return token
+        return row.id
 
 
 @pytest.fixture
@@ -53,6 +102,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
         config = Config(**{"data": tmp_path / "data", "workers": 0, "quiet": True, **more})
         client = TestClient(create_app(config), base_url=ADDRESS)
         client.__enter__()
+        client.app.state.services.painter = FlatPainter()  # type: ignore[attr-defined]
         clients.append(client)
         return client
 

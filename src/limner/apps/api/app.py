@@ -26,6 +26,7 @@ from .limits import BodyLimits
 from .logs import set_up_logs
 from .routes import boards, concepts, conversations, jobs, methods, pictures, scores, subjects, users
 from .services import Services, open_services
+from .uploads import close_form
 
 MODULES = (
     *(health, metrics, docs_page, images, subjects, concepts, jobs, pictures, boards, scores, users, conversations),
@@ -107,6 +108,7 @@ class Observed:
             if not status:
                 await response(scope, receive, watch)
         finally:
+            await close_form(scope)
             _note(scope, status, first)
 
 

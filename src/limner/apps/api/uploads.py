@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
+from starlette.types import Scope
 
 from limner.core.decoding import FORMATS, decoded, decoded_mask
 from limner.core.heic import is_heic
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from .config import Limits
 
+FORM = "limner.form"  # key of a request's form in its scope
 MOST_FIELDS = 500
 MOST_FIELD_BYTES = 200_000  # of a field that is no file
 
@@ -28,7 +30,15 @@ MOST_FIELD_BYTES = 200_000  # of a field that is no file
 async def read_form(request: Request) -> FormData:
     """The form of a request, within the limits; read once, whoever asks first."""
     limits: Limits = request.app.state.services.config.limits
-    return await request.form(max_files=2 * limits.pictures, max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES)
+    form = await request.form(max_files=2 * limits.pictures, max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES)
+    request.scope[FORM] = form
+    return form
+
+
+async def close_form(scope: Scope) -> None:
+    """Delete the temporary files of a request's form."""
+    if (form := scope.pop(FORM, None)) is not None:
+        await form.close()
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,7 @@ class Database:
     def reading(self) -> Iterator[Session]:
         """A session that only reads; it waits for no writer. Changes are refused by SQLite and PostgreSQL alike."""
         with self._reads() as session:
-            yield session
-            session.rollback()
+            yield session  # closing it rolls back, and leaves the rows that were read usable
 
     def now(self, session: Session) -> datetime:
         """The time in UTC by one clock: PostgreSQL's own, since its workers run on several machines."""
@@ -77,10 +76,12 @@ def open_database(url: str) -> Database:
     try:
         _migrate(database.engine)
     except OperationalError as error:
+        database.close()
         raise InputError(
             f"the database {address.render_as_string()} cannot be opened: {str(error.orig)[:300]}"
         ) from error
     except Exception as error:
+        database.close()
         if "file is not a database" in str(error):
             raise FileError(f"{address.database} is not a database of SQLite; choose another file") from error
         raise

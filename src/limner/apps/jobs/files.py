@@ -5,6 +5,7 @@ No name that a client gives becomes a path: a file's place follows from its hash
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shutil
@@ -102,13 +103,11 @@ class Files:
 
     def delete(self, sha256: str) -> None:
         """Delete a file; a missing one is deleted already."""
-        try:
-            self.system.rm_file(self._place(sha256))
-        except FileNotFoundError:
-            return
-        finally:
-            for path in self.copies.glob(f"{sha256}*"):
-                path.unlink(missing_ok=True)
+        place = self._place(sha256)
+        for path in self.copies.glob(f"{sha256}*"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self.system.rm_file(place)
 
     def all(self) -> Iterator[str]:
         """The SHA-256 of every file in the store."""

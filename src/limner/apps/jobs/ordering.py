@@ -12,14 +12,14 @@ from .tables import Job
 
 
 def fair_position(session: Session, owner: str) -> float:
-    """A place behind the owner's other jobs and behind the job that is next, or that was claimed last."""
+    """A place behind the owner's other jobs, else beside the job that is next, or that runs."""
     least = session.scalar(select(func.min(Job.position)).where(Job.state == "queued"))
     running = session.scalar(select(func.max(Job.position)).where(Job.state == "running"))
     mine = session.scalar(
         select(func.max(Job.position)).where(Job.owner_id == owner, Job.state.in_(("queued", "running")))
     )
-    turn = least if least is not None else running
-    return max(each for each in (turn, mine, 0.0) if each is not None) + 1.0
+    turn = least if least is not None else running or 0.0
+    return max(turn, mine + 1.0) if mine is not None else turn
 
 
 def move(database: Database, job_id: str, before: str | None, *, everyone: bool = False) -> None:

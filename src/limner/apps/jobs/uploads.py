@@ -8,12 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from .database import Database
 from .files import HASH, Files, hash_of
-from .quotas import check_bytes, locked_user
-from .tables import Concept, File, Job, Picture, Reference, Turn, now
+from .quotas import WAITING, check_bytes, locked_user
+from .tables import Concept, File, Job, Picture, Reference, Subject, Turn, now
 
 GRACE = timedelta(hours=24)
 """Age from which a file that nothing names is deleted; younger ones may be named in a moment."""
@@ -40,13 +41,12 @@ def store_file(database: Database, files: Files, path: Path, *, owner: str, medi
 def add_file(session: Session, sha256: str, num_bytes: int, *, owner: str, media_type: str, counted: bool) -> None:
     """Add the row of a file, or make it young again. With `counted`, raises `QuotaExceeded` where it does not fit."""
     user = locked_user(session, owner) if counted else None
-    row = session.get(File, sha256)
-    if row is not None:
-        row.created = now()
-        return
-    if user is not None:
+    if user is not None and session.get(File, sha256) is None:
         check_bytes(session, user, num_bytes)
-    session.merge(File(sha256=sha256, num_bytes=num_bytes, media_type=media_type, owner_id=owner, created=now()))
+    row = {"sha256": sha256, "num_bytes": num_bytes, "media_type": media_type, "owner_id": owner, "created": now()}
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    young = insert(File).values(row).on_conflict_do_update(index_elements=[File.sha256], set_={"created": now()})
+    session.execute(young)
 
 
 def sweep(database: Database, files: Files, *, grace: timedelta = GRACE) -> list[str]:
@@ -66,19 +66,18 @@ def sweep(database: Database, files: Files, *, grace: timedelta = GRACE) -> list
 
 
 def names_in_use(session: Session) -> set[str]:
-    """The SHA-256 of every file that a row names: references, masks, concepts and their states, pictures, turns, and
-    jobs with their payloads, results and checkpoints."""
-    names: set[str] = set()
-    for columns in (
-        (Reference.sha256, Reference.mask),
-        (Concept.sha256, Concept.states, Concept.header),
-        (Picture.sha256, Picture.settings),
-        (Turn.state,),
-        (Job.payload, Job.result, Job.checkpoint),
-    ):
-        for row in session.execute(select(*columns)):
-            names.update(_hashes(row))
-    return names
+    """The SHA-256 of every file that a row names: references, concepts, pictures and turns that are not deleted,
+    results and checkpoints of jobs, and payloads of jobs that may still run."""
+    queries = (
+        select(Subject.report).where(Subject.deleted.is_(None)),
+        select(Reference.sha256, Reference.mask).join(Subject).where(Subject.deleted.is_(None)),
+        select(Concept.sha256, Concept.states).where(Concept.deleted.is_(None)),
+        select(Picture.sha256, Picture.settings).where(Picture.deleted.is_(None)),
+        select(Turn.state),
+        select(Job.result, Job.checkpoint),
+        select(Job.payload).where(Job.state.in_((*WAITING, "failed"))),
+    )
+    return {sha256 for query in queries for row in session.execute(query) for sha256 in _hashes(tuple(row))}
 
 
 def _hashes(value: object) -> Iterable[str]:
@@ -89,6 +88,6 @@ def _hashes(value: object) -> Iterable[str]:
     elif isinstance(value, dict):
         for each in value.values():
             yield from _hashes(each)
-    elif isinstance(value, (list, tuple)) or hasattr(value, "_mapping"):
-        for each in value:  # type: ignore[attr-defined]
+    elif isinstance(value, (list, tuple)):
+        for each in value:
             yield from _hashes(each)

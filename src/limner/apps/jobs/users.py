@@ -59,7 +59,7 @@ def create_user(
             user = User(id=new_id(), name=name, role=role, **quotas)
             session.add(user)
             session.flush()
-            audit(session, by, "user.create", user.id, name=name, role=role, **quotas)
+            audit(session, by, "user.create", user.id, name=name, role=role, quotas=quotas)
             return user
     except IntegrityError as error:
         raise InputError(f"there is a user {name!r} already; choose another name") from error

@@ -35,7 +35,9 @@ async def canvas_of_form(request: Request, form: FormData) -> dict[str, Any]:
     data = upload.data if upload else await run_in_threadpool(_bytes_of, request, picture_id)
     payload: dict[str, Any] = {"start": decimal(form, "start", 0.3, least=0, most=1)}
     by = tuple(decimal(form, f"extend-{edge}", 0, least=0, most=100) / 100 for edge in EDGES)
-    box = tuple(decimal(form, f"where-{side}", 0, least=0, most=100) / 100 for side in ("left", "top", "width", "height"))
+    box = tuple(
+        decimal(form, f"where-{side}", 0, least=0, most=100) / 100 for side in ("left", "top", "width", "height")
+    )
     if any(by):
         whole, where = await run_in_threadpool(extended, decoded(data, name="the picture").rgb, by)
         return payload | {"onto": keep_picture(request, whole), "where": keep_picture(request, where)}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import find_concept, find_own
-from limner.apps.jobs.tables import Conversation, Job, Picture, Turn
+from limner.apps.api.routes.common import find_own, find_visible
+from limner.apps.jobs.tables import Concept, Conversation, Job, Picture, Turn
 from limner.errors import InputError
 
 from .rows import OPEN, concepts_of, job_view
-from .view import as_json, form_key, form_of, go, queue_job, reading, render, text, user_of, writing
+from .view import Form, as_json, form_key, go, queue_job, reading, render, text, user_of, writing
 from .words import picture_scores
 
 router = APIRouter(include_in_schema=False)
@@ -38,7 +38,7 @@ def _fields(concepts: list[Any]) -> dict[str, Any]:
 
 
 @router.post("/chat")
-def begin(request: Request, form: FormData = Depends(form_of)) -> Response:
+def begin(request: Request, form: Form) -> Response:
     """Begin a conversation with its first words."""
     words = _words(form)
     with writing(request) as session:
@@ -61,7 +61,7 @@ def _words(form: FormData) -> str:
 def show(request: Request, number: str) -> Response:
     with reading(request) as session:
         user = user_of(request)
-        row = find_own(session, Conversation, number, user, "conversation")
+        row = find_own(session, Conversation, number, user)
         concepts = concepts_of(session, user)
         return render(
             request, "chat.html", title=row.title or "Chat", row=row, **_fields(concepts), **_talk(session, row)
@@ -71,13 +71,15 @@ def show(request: Request, number: str) -> Response:
 @router.get("/chat/{number}/talk")
 def show_talk(request: Request, number: str) -> Response:
     with reading(request) as session:
-        row = find_own(session, Conversation, number, user_of(request), "conversation")
+        row = find_own(session, Conversation, number, user_of(request))
         return render(request, "talk.html", row=row, key=form_key(), **_talk(session, row))
 
 
 def _talk(session: Session, row: Conversation) -> dict[str, Any]:
     """The branch that leads to the current turn, what else follows each of its turns, and the answer in the making."""
-    turns = {t.id: t for t in session.scalars(select(Turn).where(Turn.conversation_id == row.id).order_by(Turn.created))}
+    turns = {
+        t.id: t for t in session.scalars(select(Turn).where(Turn.conversation_id == row.id).order_by(Turn.created))
+    }
     children: dict[str, list[Turn]] = {}
     for turn in turns.values():
         children.setdefault(turn.parent_id or "", []).append(turn)
@@ -95,7 +97,9 @@ def _talk(session: Session, row: Conversation) -> dict[str, Any]:
     return {"turns": shown, "further": further, "job": _job(session, row)}
 
 
-def _turn(turn: Turn, children: dict[str, list[Turn]], pictures: dict[str, Picture], numbers: dict[str, int]) -> dict[str, Any]:
+def _turn(
+    turn: Turn, children: dict[str, list[Turn]], pictures: dict[str, Picture], numbers: dict[str, int]
+) -> dict[str, Any]:
     picture = pictures.get(turn.picture_id or "")
     question = turn.state.get("question") or {}
     choices = question.get("choices", turn.state.get("choices", []))
@@ -126,11 +130,11 @@ def _job(session: Session, row: Conversation) -> Any:
 
 
 @router.post("/chat/{number}/say")
-def say(request: Request, number: str, form: FormData = Depends(form_of)) -> Response:
+def say(request: Request, number: str, form: Form) -> Response:
     """Say something after the current turn, or after the turn that the form names."""
     words = _words(form)
     with reading(request) as session:
-        row = find_own(session, Conversation, number, user_of(request), "conversation")
+        row = find_own(session, Conversation, number, user_of(request))
         parent = text(form, "parent", most=32) or row.current_id
         if parent:
             _turn_of(session, number, parent)
@@ -143,9 +147,11 @@ def _say(request: Request, form: FormData, number: str, words: str, parent: str 
     with reading(request) as session:
         named = [each for each in concepts_of(session, user_of(request)) if each.id in ids or each.handle in words]
         for each in ids:
-            find_concept(session, each, user_of(request))
+            find_visible(session, Concept, each, user_of(request))
     concepts = [{"id": each.id, "scale": 1.0} for each in named]
-    queue_job(request, "converse", {"conversation": number, "words": words, "parent": parent, "concepts": concepts}, form)
+    queue_job(
+        request, "converse", {"conversation": number, "words": words, "parent": parent, "concepts": concepts}, form
+    )
 
 
 def _turn_of(session: Session, number: str, turn_id: str) -> Turn:
@@ -156,10 +162,10 @@ def _turn_of(session: Session, number: str, turn_id: str) -> Turn:
 
 
 @router.post("/chat/{number}/back")
-def go_back(request: Request, number: str, form: FormData = Depends(form_of)) -> Response:
+def go_back(request: Request, number: str, form: Form) -> Response:
     """Go to a turn: the next words follow it, and later turns stay as another branch."""
     with writing(request) as session:
-        row = find_own(session, Conversation, number, user_of(request), "conversation")
+        row = find_own(session, Conversation, number, user_of(request))
         row.current_id = _turn_of(session, number, text(form, "turn", most=32)).id
     return go(request, f"/chat/{number}#now")
 
@@ -168,7 +174,7 @@ def go_back(request: Request, number: str, form: FormData = Depends(form_of)) ->
 def forget(request: Request, number: str) -> Response:
     """Delete a conversation; its pictures stay."""
     with writing(request) as session:
-        row = find_own(session, Conversation, number, user_of(request), "conversation")
+        row = find_own(session, Conversation, number, user_of(request))
         session.execute(delete(Turn).where(Turn.conversation_id == row.id))
         session.delete(row)
     return go(request, "/chat", "deleted")

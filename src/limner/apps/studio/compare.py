@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from limner.apps.api.routes.common import find_concept, find_own
+from limner.apps.api.routes.common import find_own, find_visible
 from limner.apps.jobs.tables import Concept, Job, Picture
 from limner.errors import InputError
 
 from .rows import concepts_of, job_view, jobs_of, names_of, pictures_of_job
-from .view import flag, form_key, form_of, go, lines, queue_job, reading, render, user_of, whole
+from .view import Form, flag, form_key, go, lines, queue_job, reading, render, user_of, whole
 
 router = APIRouter(include_in_schema=False)
 PROMPTS = ("a photo of {}", "{} on the beach", "{} in the snow", "a painting of {}")
@@ -43,7 +42,7 @@ def show_form(request: Request, concept: str = "") -> Response:
 
 
 @router.post("/compare")
-def start(request: Request, form: FormData = Depends(form_of)) -> Response:
+def start(request: Request, form: Form) -> Response:
     ids = list(dict.fromkeys(each for each in form.getlist("concept") if isinstance(each, str)))
     prompts = lines(form, "prompts", most=12)
     if not 0 < len(ids) <= MOST_CONCEPTS:
@@ -52,7 +51,7 @@ def start(request: Request, form: FormData = Depends(form_of)) -> Response:
         raise InputError("write at least one prompt; {} stands for the subject")
     with reading(request) as session:
         for each in ids:
-            find_concept(session, each, user_of(request))
+            find_visible(session, Concept, each, user_of(request))
     payload: dict[str, Any] = {
         "concepts": [{"id": each, "scale": 1.0} for each in ids],
         "prompts": prompts,
@@ -76,7 +75,7 @@ def show_table(request: Request, job_id: str) -> Response:
 
 def _values(request: Request, job_id: str) -> dict[str, Any]:
     with reading(request) as session:
-        job = find_own(session, Job, job_id, user_of(request), "comparison")
+        job = find_own(session, Job, job_id, user_of(request))
         pictures = pictures_of_job(session, job)
         columns = columns_of(session, job, pictures)
         return {

@@ -7,25 +7,24 @@ import json
 import zipfile
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import file_response, find_concept, find_own, note, store
-from limner.apps.api.routes.concepts import check_safetensors
+from limner.apps.api.routes import concepts as api
+from limner.apps.api.routes.common import file_response, find_own, find_visible, note, store
 from limner.apps.api.uploads import plain_filename, read_upload
-from limner.apps.jobs.tables import Concept, Job, Picture, Share, User, now
+from limner.apps.jobs.tables import Concept, Job, Picture, Share, User
 from limner.core.subject import check_name, check_noun
 from limner.errors import InputError
 from limner.methods import card, methods
 
 from . import remedies
 from .rows import concepts_of, pictures_of
-from .view import flag, form_key, form_of, go, queue_job, reading, render, text, user_of, whole, writing
+from .view import Form, flag, form_key, go, line, queue_job, reading, render, text, user_of, whole, writing
 from .words import diagnosis_words, picture_scores, score_rows
 from .words import number as short
 
@@ -44,14 +43,14 @@ def show_all(request: Request, q: str = "") -> Response:
 
 
 @router.post("/concepts/import")
-async def add(request: Request, form: FormData = Depends(form_of)) -> Response:
+async def add(request: Request, form: Form) -> Response:
     """Start the job that reads a file of weights."""
     file = form.get("file")
     if not isinstance(file, UploadFile) or not file.filename:
         raise InputError("no file came with the form; choose a safetensors file")
     services = request.app.state.services
     data = await read_upload(file, services.config.limits, most=services.config.limits.concept_bytes)
-    await run_in_threadpool(check_safetensors, data)
+    await run_in_threadpool(api.check_safetensors, data)
     name, noun = text(form, "name", most=64), text(form, "noun", most=64)
     about = {"name": check_name(name) if name else "", "noun": check_noun(noun) if noun else ""}
     sha256 = await run_in_threadpool(store, services, user_of(request), data, MEDIA_TYPE)
@@ -60,10 +59,10 @@ async def add(request: Request, form: FormData = Depends(form_of)) -> Response:
 
 
 @router.post("/concepts/merge")
-def merge(request: Request, form: FormData = Depends(form_of)) -> Response:
+def merge(request: Request, form: Form) -> Response:
     ids = list(dict.fromkeys(each for each in form.getlist("concept") if isinstance(each, str)))
     with reading(request) as session:
-        chosen = [find_concept(session, each, user_of(request)) for each in ids]
+        chosen = [find_visible(session, Concept, each, user_of(request)) for each in ids]
     if len(chosen) < 2:
         raise InputError("merging needs two likenesses or more; tick them")
     by = text(form, "by", "average")
@@ -93,7 +92,7 @@ def weights_of(given: str, count: int) -> list[float]:
 def show(request: Request, concept_id: str) -> Response:
     with reading(request) as session:
         user = user_of(request)
-        concept = find_concept(session, concept_id, user)
+        concept = find_visible(session, Concept, concept_id, user)
         shared = select(User.name).join(Share, Share.user_id == User.id).where(Share.concept_id == concept.id)
         owner = session.get(User, concept.owner_id)
         values = {
@@ -148,7 +147,9 @@ def facts_of(concept: Concept) -> list[tuple[str, str]]:
 def states_of(session: Session, concept: Concept) -> list[dict[str, Any]]:
     """The strip of states, each with the picture of the seed that they share."""
     ids = [str(each) for state in concept.states for each in _picture_ids(state)]
-    known = set(session.scalars(select(Picture.id).where(Picture.id.in_(ids), Picture.deleted.is_(None)))) if ids else set()
+    known = (
+        set(session.scalars(select(Picture.id).where(Picture.id.in_(ids), Picture.deleted.is_(None)))) if ids else set()
+    )
     return [
         {
             "done": state.get("done", 0),
@@ -167,11 +168,7 @@ def _picture_ids(state: dict[str, Any]) -> list[str]:
 
 @router.get("/concepts/{concept_id}/file")
 def download(request: Request, concept_id: str) -> Response:
-    with writing(request) as session:
-        concept = find_concept(session, concept_id, user_of(request))
-        note(session, request, "concept.download", concept.id)
-    data = request.app.state.services.files.read(concept.sha256)
-    return file_response(data, MEDIA_TYPE, filename=f"{concept.name}.safetensors")
+    return api.download_concept(concept_id, request, request.app.state.services, user_of(request))
 
 
 @router.get("/concepts/{concept_id}/zip")
@@ -179,7 +176,7 @@ def download_zip(request: Request, concept_id: str) -> Response:
     """The concept with its scores, certificate and sample pictures."""
     with writing(request) as session:
         user = user_of(request)
-        concept = find_concept(session, concept_id, user)
+        concept = find_visible(session, Concept, concept_id, user)
         pictures = pictures_of(session, user, concept=concept.id, purposes=(), limit=24)
         note(session, request, "concept.download", concept.id)
     files, buffer = request.app.state.services.files, io.BytesIO()
@@ -198,11 +195,11 @@ def download_zip(request: Request, concept_id: str) -> Response:
 
 def own(request: Request, concept_id: str) -> Concept:
     with reading(request) as session:
-        return find_own(session, Concept, concept_id, user_of(request), "likeness")
+        return find_own(session, Concept, concept_id, user_of(request))
 
 
 @router.post("/concepts/{concept_id}/try")
-def try_remedy(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+def try_remedy(request: Request, concept_id: str, form: Form) -> Response:
     """Teach the same photos again with the change that the diagnosis advises."""
     concept = own(request, concept_id)
     diagnosis = diagnosis_words(concept.diagnosis, concept.scores) or {"label": ""}
@@ -220,20 +217,20 @@ def try_remedy(request: Request, concept_id: str, form: FormData = Depends(form_
 
 
 @router.post("/concepts/{concept_id}/score")
-def score(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+def score(request: Request, concept_id: str, form: Form) -> Response:
     concept = own(request, concept_id)
     payload = {"concept": {"id": concept.id}, "count": 4 if concept.scores else 2}
     return go(request, f"/jobs/{queue_job(request, 'score', payload, form)}", "queued")
 
 
 @router.post("/concepts/{concept_id}/check")
-def check(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+def check(request: Request, concept_id: str, form: Form) -> Response:
     payload = {"concept": {"id": own(request, concept_id).id}}
     return go(request, f"/jobs/{queue_job(request, 'check', payload, form)}", "queued")
 
 
 @router.post("/concepts/{concept_id}/states")
-def paint_states(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+def paint_states(request: Request, concept_id: str, form: Form) -> Response:
     concept = own(request, concept_id)
     prompt = text(form, "prompt", most=2000) or f"a photo of {concept.handle}"
     payload = {"concept": {"id": concept.id}, "prompts": [prompt], "seed": 0}
@@ -241,21 +238,15 @@ def paint_states(request: Request, concept_id: str, form: FormData = Depends(for
 
 
 @router.post("/concepts/{concept_id}/state")
-def use_state(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+def use_state(request: Request, concept_id: str, form: Form) -> Response:
     """Keep the concept as it was at a state of its training."""
-    done = whole(form, "done", -1, least=-1)
-    with writing(request) as session:
-        concept = find_own(session, Concept, concept_id, user_of(request), "likeness")
-        state = next((each for each in concept.states if each.get("done") == done and each.get("sha256")), None)
-        if state is None:
-            raise not_found("state")
-        concept.sha256, concept.scores = state["sha256"], {**concept.scores, **state.get("scores", {})}
-        note(session, request, "concept.state", concept.id, done=done)
+    state = api.State(done=whole(form, "done", -1, least=-1))
+    api.choose_state(concept_id, state, request, request.app.state.services, user_of(request))
     return go(request, f"/concepts/{concept_id}", "state")
 
 
 @router.post("/concepts/{concept_id}/export")
-def export(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+def export(request: Request, concept_id: str, form: Form) -> Response:
     concept, to = own(request, concept_id), text(form, "to", most=40)
     if to not in FORMATS:
         raise InputError(f"export for one of {', '.join(FORMATS)}, not {to!r}")
@@ -264,12 +255,12 @@ def export(request: Request, concept_id: str, form: FormData = Depends(form_of))
 
 
 @router.post("/concepts/{concept_id}/publish")
-def publish(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
+def publish(request: Request, concept_id: str, form: Form) -> Response:
     concept = own(request, concept_id)
     payload = {
         "concept": {"id": concept.id},
-        "to": text(form, "repository", most=200),
-        "licence": text(form, "licence", most=100),
+        "to": line(form, "repository", most=200),
+        "licence": line(form, "licence", most=100),
         "private": flag(form, "private"),
         "upload": not flag(form, "local"),
     }
@@ -279,38 +270,22 @@ def publish(request: Request, concept_id: str, form: FormData = Depends(form_of)
 
 
 @router.post("/concepts/{concept_id}/share")
-def share(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
-    name = text(form, "user", most=64)
-    with writing(request) as session:
-        concept = find_own(session, Concept, concept_id, user_of(request), "likeness")
-        other = session.scalar(select(User).where(User.name == name))
-        if other is None:
-            raise InputError(f"there is no user {name!r}")
-        if other.id == concept.owner_id:
-            raise InputError("it is yours already")
-        known = select(Share).where(Share.concept_id == concept.id, Share.user_id == other.id)
-        if session.scalar(known) is None:
-            session.add(Share(concept_id=concept.id, user_id=other.id))
-            note(session, request, "concept.share", concept.id, user=other.id)
+def share(request: Request, concept_id: str, form: Form) -> Response:
+    name = line(form, "user", most=64)
+    if not name:
+        raise InputError("write the name of the user to share it with")
+    api.share_concept(concept_id, api.NewShare(user=name), request, request.app.state.services, user_of(request))
     return go(request, f"/concepts/{concept_id}", "shared")
 
 
 @router.post("/concepts/{concept_id}/unshare")
-def unshare(request: Request, concept_id: str, form: FormData = Depends(form_of)) -> Response:
-    with writing(request) as session:
-        concept = find_own(session, Concept, concept_id, user_of(request), "likeness")
-        wanted = select(Share).join(User, User.id == Share.user_id)
-        row = session.scalar(wanted.where(Share.concept_id == concept.id, User.name == text(form, "user", most=64)))
-        if row is not None:
-            session.delete(row)
-            note(session, request, "concept.unshare", concept.id, user=row.user_id)
+def unshare(request: Request, concept_id: str, form: Form) -> Response:
+    services = request.app.state.services
+    api.unshare_concept(concept_id, line(form, "user", most=64), request, services, user_of(request))
     return go(request, f"/concepts/{concept_id}", "unshared")
 
 
 @router.post("/concepts/{concept_id}/delete")
 def delete(request: Request, concept_id: str) -> Response:
-    with writing(request) as session:
-        concept = find_own(session, Concept, concept_id, user_of(request), "likeness")
-        concept.deleted = now()
-        note(session, request, "concept.delete", concept.id)
+    api.delete_concept(concept_id, request, request.app.state.services, user_of(request))
     return go(request, "/concepts", "deleted")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from sqlalchemy import delete, select
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
+from limner.apps.api.errors import not_found
 from limner.apps.api.routes.common import find_own, note
 from limner.apps.jobs.tables import Board, BoardPicture, Picture, User, now
 from limner.errors import InputError
 
 from .rows import boards_of, pictures_of, visible_picture
-from .view import form_of, go, is_fragment, reading, render, text, user_of, writing
+from .view import Form, go, is_fragment, reading, render, text, user_of, writing
 from .words import number as short
 from .words import picture_scores
 
@@ -32,7 +32,7 @@ def show(
     with reading(request) as session:
         user = user_of(request)
         if board:
-            find_own(session, Board, board, user, "board")
+            own_board(session, board, user)
         purposes = ALL_PURPOSES if every or board else ("gallery",)
         found = pictures_of(
             session,
@@ -53,13 +53,20 @@ def show(
 
 
 @router.post("/boards")
-def add_board(request: Request, form: FormData = Depends(form_of)) -> Response:
+def add_board(request: Request, form: Form) -> Response:
     name = text(form, "name", most=64)
     if not name:
         raise InputError("a board needs a name")
     with writing(request) as session:
         board = _board_named(session, user_of(request), name)
     return go(request, f"/gallery?board={board.id}")
+
+
+def own_board(session: Any, board_id: str, user: User) -> Board:
+    board: Board | None = session.get(Board, board_id[:32])
+    if board is None or board.owner_id != user.id:
+        raise not_found("board")
+    return board
 
 
 def _board_named(session: Any, user: User, name: str) -> Board:
@@ -76,7 +83,7 @@ def _board_named(session: Any, user: User, name: str) -> Board:
 def delete_board(request: Request, board_id: str) -> Response:
     """Delete a board; its pictures stay."""
     with writing(request) as session:
-        board = find_own(session, Board, board_id, user_of(request), "board")
+        board = own_board(session, board_id, user_of(request))
         session.execute(delete(BoardPicture).where(BoardPicture.board_id == board.id))
         session.delete(board)
     return go(request, "/gallery", "deleted")
@@ -115,7 +122,9 @@ def facts_of(picture: Picture) -> list[tuple[str, str]]:
     rows += [(f"Strength of {each.get('name', '')}", short(each.get("scale", 1.0))) for each in picture.concepts]
     for name, value in picture.settings.items():
         if isinstance(value, dict):
-            rows += [(f"{name}: {key}", short(each)) for key, each in value.items() if not isinstance(each, (dict, list))]
+            rows += [
+                (f"{name}: {key}", short(each)) for key, each in value.items() if not isinstance(each, (dict, list))
+            ]
         elif value not in ("", None, []) and not isinstance(value, list):
             rows.append((name, short(value)))
     return [row for row in rows if row[1]]
@@ -124,21 +133,21 @@ def facts_of(picture: Picture) -> list[tuple[str, str]]:
 @router.post("/pictures/{picture_id}/favourite")
 def favour(request: Request, picture_id: str) -> Response:
     with writing(request) as session:
-        picture = find_own(session, Picture, picture_id, user_of(request), "picture")
+        picture = find_own(session, Picture, picture_id, user_of(request))
         picture.favourite = not picture.favourite
     return _picture(request, picture_id) if is_fragment(request) else go(request, f"/pictures/{picture_id}")
 
 
 @router.post("/pictures/{picture_id}/board")
-def put_on_board(request: Request, picture_id: str, form: FormData = Depends(form_of)) -> Response:
+def put_on_board(request: Request, picture_id: str, form: Form) -> Response:
     """Put a picture on a board, old or new, or take it off."""
     with writing(request) as session:
         user = user_of(request)
-        picture = find_own(session, Picture, picture_id, user, "picture")
+        picture = find_own(session, Picture, picture_id, user)
         if name := text(form, "name", most=64):
             board = _board_named(session, user, name)
         else:
-            board = find_own(session, Board, text(form, "board", most=32), user, "board")
+            board = own_board(session, text(form, "board", most=32), user)
         known = session.get(BoardPicture, (board.id, picture.id))
         if known is None:
             session.add(BoardPicture(board_id=board.id, picture_id=picture.id))
@@ -150,7 +159,7 @@ def put_on_board(request: Request, picture_id: str, form: FormData = Depends(for
 @router.post("/pictures/{picture_id}/delete")
 def delete_picture(request: Request, picture_id: str) -> Response:
     with writing(request) as session:
-        picture = find_own(session, Picture, picture_id, user_of(request), "picture")
+        picture = find_own(session, Picture, picture_id, user_of(request))
         picture.deleted = now()
         note(session, request, "picture.delete", picture.id)
     return go(request, "/gallery", "deleted")

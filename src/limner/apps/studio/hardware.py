@@ -33,13 +33,21 @@ def parts_of(request: Request) -> list[dict[str, Any]]:
     load = "" if cpu["load"] is None else f", {cpu['load']:.1f} busy in the last minute"
     parts = [
         _part("Processor", cpu["percent"], f"{cpu['cores']} cores{load}"),
-        _part("Memory", 100 * used / memory["total"], f"{size(used)} of {size(memory['total'])}; {size(memory['process'])} by limner"),
+        _part(
+            "Memory",
+            100 * used / memory["total"],
+            f"{size(used)} of {size(memory['total'])}; {size(memory['process'])} by limner",
+        ),
         _part("Disk", 100 * (1 - disk["free"] / disk["total"]), f"{size(disk['free'])} free of {size(disk['total'])}"),
     ]
     for gpu in state["gpus"]:
         known, total = gpu.get("used"), gpu.get("total")
         share = 100 * known / total if known is not None and total else None
-        more = [f"{gpu[key]:.0f} {unit}" for key, unit in (("percent", "% busy"), ("celsius", "°C"), ("watts", "W")) if gpu.get(key)]
+        more = [
+            f"{gpu[key]:.0f} {unit}"
+            for key, unit in (("percent", "% busy"), ("celsius", "°C"), ("watts", "W"))
+            if gpu.get(key)
+        ]
         parts.append(_part(gpu["name"], share, ", ".join([f"{size(known)} of {size(total)}", *more])))
     if not state["gpus"]:
         parts.append(_part("GPU", None, "none; work runs on the processor"))

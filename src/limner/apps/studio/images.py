@@ -57,5 +57,5 @@ def photo_of(request: Request, photo_id: str) -> Reference:
         photo = session.get(Reference, photo_id[:32])
         if photo is None:
             raise not_found("photo")
-        find_own(session, Subject, photo.subject_id, user_of(request), "photo")
+        find_own(session, Subject, photo.subject_id, user_of(request))
         return photo

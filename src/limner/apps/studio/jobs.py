@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from limner.apps.api.errors import not_found
@@ -20,7 +19,7 @@ from limner.apps.jobs.wishes import wish
 from . import plans
 from .charts import chart, loss_points
 from .rows import OPEN, concept_view, covers_of, events_of, job_view, jobs_of, names_of, pictures_of_job
-from .view import form_key, form_of, go, queue_job, reading, render, text, user_of, whole, writing
+from .view import Form, form_key, go, queue_job, reading, render, text, user_of, whole, writing
 from .words import number as short
 
 router = APIRouter(include_in_schema=False)
@@ -58,14 +57,14 @@ def show_queue(request: Request) -> Response:
 @router.get("/jobs/{job_id}")
 def show(request: Request, job_id: str) -> Response:
     with reading(request) as session:
-        values = job_values(session, find_own(session, Job, job_id, user_of(request), "job"))
+        values = job_values(session, find_own(session, Job, job_id, user_of(request)))
     return render(request, "job.html", title=values["j"].title, key=form_key(), **values)
 
 
 @router.get("/jobs/{job_id}/panel")
 def show_panel(request: Request, job_id: str) -> Response:
     with reading(request) as session:
-        values = job_values(session, find_own(session, Job, job_id, user_of(request), "job"))
+        values = job_values(session, find_own(session, Job, job_id, user_of(request)))
     return render(request, "job_panel.html", **values)
 
 
@@ -119,7 +118,11 @@ def asks_of(job: Job) -> list[Ask]:
         stop = Ask("stop", "Stop and keep", asked="stop" in asked)
         return [Ask("pause", "Pause", asked="pause" in asked), *([stop, *now] if learns else []), cancel]
     if job.state == "paused":
-        return [Ask("resume", "Resume", main=True), *([Ask("stop", "Stop and keep")] if learns and job.started else []), cancel]
+        return [
+            Ask("resume", "Resume", main=True),
+            *([Ask("stop", "Stop and keep")] if learns and job.started else []),
+            cancel,
+        ]
     if job.state == "queued":
         return [Ask("pause", "Hold back"), cancel]
     return [Ask("resume", "Try again from where it stopped", main=True)] if job.state == "failed" else []
@@ -175,7 +178,7 @@ def files_of(job: Job) -> list[dict[str, Any]]:
 def download(request: Request, job_id: str, place: int) -> Response:
     """A file that the job made."""
     with reading(request) as session:
-        files = files_of(find_own(session, Job, job_id, user_of(request), "job"))
+        files = files_of(find_own(session, Job, job_id, user_of(request)))
     if not 0 <= place < len(files):
         raise not_found("file")
     data = request.app.state.services.files.read(files[place]["sha256"])
@@ -189,7 +192,9 @@ def facts_of(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
         if value in (None, "", [], {}):
             continue
         if isinstance(value, Mapping):
-            rows += [(f"{name}: {key}", short(each)) for key, each in value.items() if not isinstance(each, (dict, list))]
+            rows += [
+                (f"{name}: {key}", short(each)) for key, each in value.items() if not isinstance(each, (dict, list))
+            ]
         elif isinstance(value, list):
             rows.append((name, ", ".join(_item(each) for each in value)))
         else:
@@ -207,10 +212,10 @@ def _item(value: Any) -> str:
 
 
 @router.post("/jobs/{job_id}/move")
-def change_order(request: Request, job_id: str, form: FormData = Depends(form_of)) -> Response:
+def change_order(request: Request, job_id: str, form: Form) -> Response:
     """Move a waiting job of the user to the front of the user's jobs, or one place."""
     with reading(request) as session:
-        find_own(session, Job, job_id, user_of(request), "job")
+        find_own(session, Job, job_id, user_of(request))
         waiting = [each.id for each in jobs_of(session, user_of(request), states=("queued",), by_place=True, limit=500)]
     if job_id not in waiting:
         return go(request, "/jobs")
@@ -222,16 +227,16 @@ def change_order(request: Request, job_id: str, form: FormData = Depends(form_of
 
 
 @router.post("/jobs/{job_id}/again")
-def do_again(request: Request, job_id: str, form: FormData = Depends(form_of)) -> Response:
+def do_again(request: Request, job_id: str, form: Form) -> Response:
     with reading(request) as session:
-        job = find_own(session, Job, job_id, user_of(request), "job")
+        job = find_own(session, Job, job_id, user_of(request))
     return go(request, f"/jobs/{queue_job(request, job.kind, job.payload, form)}", "queued")
 
 
 @router.get("/jobs/{job_id}/clone")
 def show_clone(request: Request, job_id: str) -> Response:
     with reading(request) as session:
-        job = find_own(session, Job, job_id, user_of(request), "job")
+        job = find_own(session, Job, job_id, user_of(request))
         view = job_view(job, names_of(session, [job]))
         kind = kind_of(session, job)
     plan = plans.clone_settings(job.payload, plans.base_of(request), kind)
@@ -245,10 +250,10 @@ def kind_of(session: Session, job: Job) -> str:
 
 
 @router.post("/jobs/{job_id}/clone")
-def clone(request: Request, job_id: str, form: FormData = Depends(form_of)) -> Response:
+def clone(request: Request, job_id: str, form: Form) -> Response:
     """Teach the same photos with the form's settings."""
     with reading(request) as session:
-        job = find_own(session, Job, job_id, user_of(request), "job")
+        job = find_own(session, Job, job_id, user_of(request))
     method = plans.known_method(text(form, "method", most=100))
     settings = plans.changed_settings(form, method, plans.base_of(request))
     payload = {**job.payload, "method": method, "settings": settings, "seed": whole(form, "seed", 0, most=2**31 - 1)}
@@ -259,7 +264,7 @@ def clone(request: Request, job_id: str, form: FormData = Depends(form_of)) -> R
 def ask(request: Request, job_id: str, what: str) -> Response:
     """Pause, resume, stop and keep, cancel, sample now, save now."""
     with writing(request) as session:
-        find_own(session, Job, job_id, user_of(request), "job")
+        find_own(session, Job, job_id, user_of(request))
         note(session, request, f"job.{what[:20]}", job_id)
     wish(request.app.state.services.database, job_id, what)
     return go(request, f"/jobs/{job_id}", "asked" if what in ("pause", "stop", "sample", "save") else "")

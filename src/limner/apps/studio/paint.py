@@ -5,26 +5,31 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from limner.apps.api.routes.common import find_concept, find_own
+from limner.apps.api.routes.common import find_own, find_visible
 from limner.apps.api.routes.pictures import metadata_of
-from limner.apps.jobs.tables import Job, Picture
+from limner.apps.jobs.tables import Concept, Job, Picture
 from limner.errors import InputError
 
 from .canvases import canvas_of_form
 from .rows import ConceptView, concepts_of, job_view, pictures_of_job, visible_picture
 from .uploading import keep_picture, read_picture
-from .view import as_json, decimal, form_of, go, is_fragment, lines, queue_job, reading, render, text, user_of, whole
+from .view import Form, as_json, decimal, go, is_fragment, lines, queue_job, reading, render, text, user_of, whole
 
 router = APIRouter(include_in_schema=False)
 SAMPLERS = tuple((name, name or "the base's own") for name in ("", "ddim", "ddpm", "dpm", "euler", "flow"))
 CONDITIONS = tuple((name, name or "none") for name in ("", "edges", "lines", "depth", "pose", "mask", "source"))
-COMPOSE = (("blend", "predictions blended"), ("attention", "attention"), ("latents", "latents"), ("method", "the methods' own"))
+COMPOSE = (
+    ("blend", "predictions blended"),
+    ("attention", "attention"),
+    ("latents", "latents"),
+    ("method", "the methods' own"),
+)
 BACKGROUNDS = (("base", "the base paints"), ("all", "all likenesses paint"))
 COMPUTED = ("edges", "lines", "depth")
 SIDES = ("left", "top", "width", "height")
@@ -32,8 +37,20 @@ SHOWN = 6
 """Number of earlier results on the page."""
 NUM_REGIONS = 4
 DEFAULTS: dict[str, Any] = {
-    **{"prompt": "", "parent": "", "onto": "", "style": "", "seed": "", "count": 2, "steps": 25, "guidance": 4.0},
-    **{"sampler": "", "negative": "", "subject_from": 0.0, "start": 0.3, "compose": "blend", "background": "base"},
+    "prompt": "",
+    "parent": "",
+    "onto": "",
+    "style": "",
+    "seed": "",
+    "count": 2,
+    "steps": 25,
+    "guidance": 4.0,
+    "sampler": "",
+    "negative": "",
+    "subject_from": 0.0,
+    "start": 0.3,
+    "compose": "blend",
+    "background": "base",
 }
 
 
@@ -50,7 +67,7 @@ def show(request: Request, like: str = "", concept: str = "", onto: str = "", ag
         if onto:
             values["onto"] = visible_picture(session, onto, user).id
         if concept:
-            chosen = find_concept(session, concept, user)
+            chosen = find_visible(session, Concept, concept, user)
             values |= {"prompt": f"a photo of {chosen.handle}", "scales": {chosen.id: 1.0}}
     return page(request, values, concepts)
 
@@ -89,6 +106,7 @@ def form_values(values: dict[str, Any]) -> dict[str, Any]:
         "scales": {},
         **values,
         "regions": [*rows, *[empty] * (NUM_REGIONS - len(rows))] if rows else [empty] * NUM_REGIONS,
+        "has_regions": bool(rows),
         "changed": any(values.get(name, DEFAULTS[name]) != DEFAULTS[name] for name in names),
     }
 
@@ -106,7 +124,14 @@ def values_of(picture: Picture, again: str = "") -> dict[str, Any]:
     """The form's values for a picture painted before."""
     known = {name: value for name, value in picture.settings.items() if name in (*DEFAULTS, "regions")}
     scales = {str(each["id"]): each.get("scale", 1.0) for each in picture.concepts if each.get("id")}
-    values = {**known, "prompt": picture.prompt, "seed": picture.seed, "scales": scales, "count": 1, "parent": picture.id}
+    values = {
+        **known,
+        "prompt": picture.prompt,
+        "seed": picture.seed,
+        "scales": scales,
+        "count": 1,
+        "parent": picture.id,
+    }
     if again == "variations":
         values |= {"seed": "", "count": 4}
     if again == "refine":
@@ -118,7 +143,7 @@ def values_of(picture: Picture, again: str = "") -> dict[str, Any]:
 
 
 @router.post("/paint")
-async def paint(request: Request, form: FormData = Depends(form_of)) -> Response:
+async def paint(request: Request, form: Form) -> Response:
     """Queue the painting; a script gets the panel that shows it, a browser without scripts the page of the job."""
     payload = base_payload(request, form)
     payload |= await canvas_of_form(request, form)
@@ -136,7 +161,7 @@ def show_painted(request: Request, job_id: str) -> Response:
 
 def panel(request: Request, job_id: str, name: str) -> Response:
     with reading(request) as session:
-        job = find_own(session, Job, job_id, user_of(request), "job")
+        job = find_own(session, Job, job_id, user_of(request))
         return render(request, name, j=job_view(job), pictures=pictures_of_job(session, job))
 
 
@@ -223,7 +248,7 @@ async def conditions_of(request: Request, form: FormData) -> dict[str, Any]:
 
 
 @router.post("/paint/settings")
-async def bring_back(request: Request, form: FormData = Depends(form_of)) -> Response:
+async def bring_back(request: Request, form: Form) -> Response:
     """The page with the settings that a PNG of ours holds."""
     picture = await read_picture(request, form, "picture")
     if picture is None:
@@ -237,7 +262,14 @@ async def bring_back(request: Request, form: FormData = Depends(form_of)) -> Res
     prompt = str(story.get("prompt", ""))[:2000]
     scales = {concept: 1.0 for handle, concept in handles.items() if handle in prompt}
     seed = story.get("seed", "")
-    values |= {"prompt": prompt, "seed": seed if plain(seed) else "", "scales": scales, "count": 1, "onto": "", "parent": ""}
+    values |= {
+        "prompt": prompt,
+        "seed": seed if plain(seed) else "",
+        "scales": scales,
+        "count": 1,
+        "onto": "",
+        "parent": "",
+    }
     return page(request, values, concepts)
 
 

@@ -1,10 +1,10 @@
-"""Settings: the user's tokens, quotas and shares; users for administrators; the login page; the API's reference."""
+"""Settings: the user's tokens, quotas and shares; users for administrators; the login page."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from sqlalchemy import select
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
@@ -12,11 +12,11 @@ from starlette.responses import RedirectResponse, Response
 from limner.apps.api.auth import SESSION, require_admin
 from limner.apps.api.routes import users as accounts
 from limner.apps.jobs.quotas import bytes_of, seconds_of_day
-from limner.apps.jobs.tables import Audit, Concept, Share, Token, User
+from limner.apps.jobs.tables import Audit, Concept, Share, User
 from limner.errors import InputError
 
 from .rows import tokens_of
-from .view import flag, form_of, go, reading, render, text, user_of, whole
+from .view import Form, flag, go, line, reading, render, text, user_of, whole
 from .words import seconds, size
 
 router = APIRouter(include_in_schema=False)
@@ -37,7 +37,9 @@ def _page(request: Request, secret: str = "", whose: str = "") -> Response:
         with_me = with_me.join(User, User.id == Concept.owner_id)
         values = {
             "tokens": [each for each in tokens_of(session, user.id) if not each.label.startswith(SESSION)],
-            "quotas": quotas_of(user, bytes_of(session, user.id), seconds_of_day(session, user.id, services.database.now(session))),
+            "quotas": quotas_of(
+                user, bytes_of(session, user.id), seconds_of_day(session, user.id, services.database.now(session))
+            ),
             "shared": list(session.execute(with_me.where(Share.user_id == user.id, Concept.deleted.is_(None)))),
             "users": list(session.scalars(select(User).order_by(User.name))) if user.role == "admin" else [],
             "audit": audit_rows(session) if user.role == "admin" else [],
@@ -75,17 +77,11 @@ def audit_rows(session: Any) -> list[tuple[Any, str, str, str]]:
 
 
 @router.post("/settings/tokens")
-def add_token(request: Request, form: FormData = Depends(form_of)) -> Response:
+def add_token(request: Request, form: Form) -> Response:
     """Make a token of the user; the answer is the only page that shows it."""
     services, user = request.app.state.services, user_of(request)
-    token = accounts.NewToken(label=_line(text(form, "label", most=64)))
-    return _page(request, accounts.create_my_token(token, request, services, user)["token"], "you")
-
-
-def _line(value: str) -> str:
-    if "\n" in value:
-        raise InputError("a label is one line")
-    return value
+    token = accounts.NewToken(label=line(form, "label", most=64))
+    return _page(request, accounts.create_my_token(token, services, user)["token"], "you")
 
 
 @router.post("/settings/tokens/{number}/revoke")
@@ -106,24 +102,24 @@ def _quotas(form: FormData) -> dict[str, int]:
 
 
 @router.post("/settings/users")
-def add_user(request: Request, form: FormData = Depends(form_of)) -> Response:
+def add_user(request: Request, form: Form) -> Response:
     """Make a user with a first token, which the answer shows once."""
     admin, services = require_admin(request), request.app.state.services
-    name = text(form, "name", most=64)
-    if not name or "\n" in name:
+    name = line(form, "name", most=64)
+    if not name:
         raise InputError("a user needs a name of one line")
     user = accounts.NewUser(name=name, role="admin" if text(form, "role") == "admin" else "member", **_quotas(form))
-    record = accounts.create_user(user, request, services, admin)
-    token = accounts.create_token(record["id"], accounts.NewToken(label="first"), request, services, admin)
+    record = accounts.create_user(user, services, admin)
+    token = accounts.create_users_token(record["id"], accounts.NewToken(label="first"), services, admin)
     return _page(request, token["token"], name)
 
 
 @router.post("/settings/users/{number}")
-def change_user(request: Request, number: str, form: FormData = Depends(form_of)) -> Response:
+def change_user(request: Request, number: str, form: Form) -> Response:
     """Change quotas and role of a user, or whether the user is disabled; or make another token."""
     admin, services = require_admin(request), request.app.state.services
     if text(form, "do") == "token":
-        token = accounts.create_token(number, accounts.NewToken(label="new"), request, services, admin)
+        token = accounts.create_users_token(number, accounts.NewToken(label="new"), services, admin)
         with reading(request) as session:
             name = session.get_one(User, number).name
         return _page(request, token["token"], name)
@@ -133,7 +129,7 @@ def change_user(request: Request, number: str, form: FormData = Depends(form_of)
     return go(request, "/settings", "user")
 
 
-# ------------------------------------------------------------------------------------------------- login and reference
+# ------------------------------------------------------------------------------------------------- login ------------
 
 
 @router.get("/login")
@@ -146,19 +142,3 @@ def show_login(request: Request) -> Response:
 def login_page(request: Request, failure: str = "", status: int = 200) -> Response:
     target = request.query_params.get("next", "/")
     return render(request, "login.html", status=status, title="Log in", failure=failure, next=target[:500])
-
-
-@router.get("/reference")
-def show_reference(request: Request) -> Response:
-    """The API's routes, from its OpenAPI description."""
-    paths = request.app.openapi()["paths"]
-    rows = [
-        {"method": method.upper(), "path": path, "summary": each.get("description") or each.get("summary", "")}
-        for path, methods in paths.items()
-        for method, each in methods.items()
-    ]
-    groups: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        groups.setdefault("/".join(row["path"].split("/")[:3]), []).append(row)
-    address = str(request.base_url).rstrip("/")
-    return render(request, "reference.html", title="API", groups=sorted(groups.items()), address=address)

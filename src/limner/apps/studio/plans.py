@@ -44,7 +44,9 @@ def method_choices(kind: str, base: str) -> tuple[dict[str, Any], ...]:
     return tuple(sorted(rows, key=lambda row: (row["seconds"] is None, row["seconds"] or 0, row["title"])))
 
 
-def plan(goal: str, kind: str, base: str, *, method: str = "", given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def plan(
+    goal: str, kind: str, base: str, *, method: str = "", given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What the page shows before a training begins."""
     estimate = quick_estimate(goal, kind, base, method=known_method(method), given=given)
     row = measured(base).get(estimate.method, {})
@@ -92,6 +94,8 @@ def changed_settings(form: FormData, method: str, base: str) -> dict[str, Any]:
 def clone_settings(payload: Mapping[str, Any], base: str, kind: str) -> dict[str, Any]:
     """The plan of a job that is done again: its own method and settings. An old one may name a setting that is gone."""
     try:
-        return plan(payload.get("goal", "balanced"), kind, base, method=payload.get("method", ""), given=payload.get("settings"))
+        return plan(
+            payload.get("goal", "balanced"), kind, base, method=payload.get("method", ""), given=payload.get("settings")
+        )
     except LimnerError:
         return plan("balanced", kind, base)

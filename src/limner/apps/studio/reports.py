@@ -10,7 +10,9 @@ from limner.apps.jobs.tables import Reference, Subject
 def report_view(subject: Subject) -> dict[str, Any]:
     """Photos with their findings, notes about all of them, and the number of faces to choose from."""
     report = subject.report or {}
-    by_id = {str(row.get("id", row.get("reference", ""))): row for row in report.get("pictures", []) if isinstance(row, dict)}
+    by_id = {
+        str(row.get("id", row.get("reference", ""))): row for row in report.get("pictures", []) if isinstance(row, dict)
+    }
     photos = [photo_view(photo, by_id.get(photo.id, {})) for photo in subject.pictures]
     return {
         "photos": photos,

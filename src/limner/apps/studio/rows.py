@@ -11,7 +11,7 @@ from sqlalchemy import String, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import visible_concepts
+from limner.apps.api.routes.common import mine
 from limner.apps.jobs.tables import (
     Board,
     BoardPicture,
@@ -48,7 +48,7 @@ class ConceptView:
 
 def concepts_of(session: Session, user: User, *, search: str = "", limit: int = 200) -> list[ConceptView]:
     """The user's concepts and those shared with the user, the newest first."""
-    wanted = select(Concept).where(visible_concepts(user))
+    wanted = mine(Concept, user)
     if search:
         like = f"%{escaped(search)}%"
         fields = (Concept.name, Concept.noun, Concept.method, Concept.kind)
@@ -201,7 +201,13 @@ def names_of(session: Session, jobs: Iterable[Job]) -> dict[str, str]:
 
 
 def jobs_of(
-    session: Session, user: User, *, states: Sequence[str] = (), kinds: Sequence[str] = (), limit: int = 50, by_place: bool = False
+    session: Session,
+    user: User,
+    *,
+    states: Sequence[str] = (),
+    kinds: Sequence[str] = (),
+    limit: int = 50,
+    by_place: bool = False,
 ) -> list[JobView]:
     """The user's jobs, the newest first; `by_place`: in the order in which they run."""
     wanted = select(Job).where(Job.owner_id == user.id)

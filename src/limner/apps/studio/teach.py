@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -22,10 +22,10 @@ from . import plans, reports
 from .rows import OPEN
 from .uploading import keep_picture, read_pictures
 from .view import (
+    Form,
     decimal,
     flag,
     form_key,
-    form_of,
     go,
     lines,
     queue_job,
@@ -64,7 +64,7 @@ def _cover(subject: Subject) -> str:
 
 
 @router.post("/teach")
-async def add(request: Request, form: FormData = Depends(form_of)) -> Response:
+async def add(request: Request, form: Form) -> Response:
     """Make a subject of uploaded photos and look at them."""
     name, noun = _named(form)
     photos = await read_pictures(request, uploads(form, "photos"))
@@ -114,7 +114,7 @@ def _append(session: Session, subject: Subject, photos: list[UploadedPicture], h
 @router.get("/teach/{subject_id}")
 def show_subject(request: Request, subject_id: str, goal: str = "", method: str = "") -> Response:
     with reading(request) as session:
-        subject = find_own(session, Subject, subject_id, user_of(request), "subject")
+        subject = find_own(session, Subject, subject_id, user_of(request))
         looking = _is_looked_at(session, subject)
     index = GOAL_NAMES.index(goal) if goal in GOAL_NAMES else GOAL_NAMES.index("balanced")
     values = {
@@ -136,7 +136,7 @@ def show_subject(request: Request, subject_id: str, goal: str = "", method: str 
 def show_report(request: Request, subject_id: str) -> Response:
     """What was read of the photos; asks again for itself while that is going on."""
     with reading(request) as session:
-        subject = find_own(session, Subject, subject_id, user_of(request), "subject")
+        subject = find_own(session, Subject, subject_id, user_of(request))
         looking = _is_looked_at(session, subject)
     return render(request, "subject_part.html", **_report(subject, looking))
 
@@ -145,7 +145,7 @@ def show_report(request: Request, subject_id: str) -> Response:
 def show_plan(request: Request, subject_id: str, goal: int = 1, method: str = "") -> Response:
     """Method, time, memory and all settings, for a move of the slider."""
     with reading(request) as session:
-        subject = find_own(session, Subject, subject_id, user_of(request), "subject")
+        subject = find_own(session, Subject, subject_id, user_of(request))
     name = GOAL_NAMES[min(max(goal, 0), len(GOAL_NAMES) - 1)]
     return render(request, "plan.html", plan=plans.plan(name, subject.kind, plans.base_of(request), method=method))
 
@@ -162,7 +162,7 @@ def _report(subject: Subject, looking: bool) -> dict[str, Any]:
 
 
 @router.post("/teach/{subject_id}")
-async def change(request: Request, subject_id: str, form: FormData = Depends(form_of)) -> Response:
+async def change(request: Request, subject_id: str, form: Form) -> Response:
     """Save the form, and do what its button says."""
     photos = await read_pictures(request, uploads(form, "photos"))
     masks = await read_pictures(request, uploads(form, "masks"), mask=True)
@@ -185,7 +185,7 @@ async def change(request: Request, subject_id: str, form: FormData = Depends(for
 
 def _delete(request: Request, subject_id: str) -> None:
     with writing(request) as session:
-        find_own(session, Subject, subject_id, user_of(request), "subject").deleted = now()
+        find_own(session, Subject, subject_id, user_of(request)).deleted = now()
         note(session, request, "subject.delete", subject_id)
 
 
@@ -196,7 +196,7 @@ def _save(
     mask_hashes = {_stem(each.filename): keep_picture(request, each.data) for each in masks}
     name, noun = _named(form)
     with writing(request) as session:
-        subject = find_own(session, Subject, subject_id, user_of(request), "subject")
+        subject = find_own(session, Subject, subject_id, user_of(request))
         subject.name, subject.noun, subject.kind = name, noun, _kind(form)
         subject.person, subject.guardian = text(form, "person", most=128), text(form, "guardian", most=128)
         subject.may = flag(form, "may")
@@ -229,7 +229,7 @@ def _caption(form: FormData, caption: str) -> str:
 def _start(request: Request, subject_id: str, form: FormData) -> str:
     """Queue the training."""
     with reading(request) as session:
-        subject = find_own(session, Subject, subject_id, user_of(request), "subject")
+        subject = find_own(session, Subject, subject_id, user_of(request))
         if not any(photo.kept for photo in subject.pictures):
             raise InputError("every photo is left out; choose at least one to learn from")
         which = int(subject.report.get("which", 0))
@@ -265,11 +265,11 @@ def training_payload(request: Request, form: FormData, kind: str) -> dict[str, A
 
 
 @router.post("/teach/together")
-def teach_together(request: Request, form: FormData = Depends(form_of)) -> Response:
+def teach_together(request: Request, form: Form) -> Response:
     """Several subjects learn in one pass."""
     ids = [each for each in form.getlist("subject") if isinstance(each, str)]
     with reading(request) as session:
-        subjects = [find_own(session, Subject, each, user_of(request), "subject") for each in dict.fromkeys(ids)]
+        subjects = [find_own(session, Subject, each, user_of(request)) for each in dict.fromkeys(ids)]
     if len(subjects) < 2:
         raise InputError("choose two subjects or more to teach together")
     if faces := [each.name for each in subjects if each.kind == "face" and not each.may]:

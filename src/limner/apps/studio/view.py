@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from fastapi import Request
+from fastapi import Depends, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData, UploadFile
@@ -36,7 +36,7 @@ MENU = (
     ("Make", (Link("/teach", "Teach"), Link("/paint", "Paint"), Link("/chat", "Chat"))),
     ("Look", (Link("/concepts", "Likenesses"), Link("/gallery", "Gallery"), Link("/compare", "Compare"))),
     ("Measure", (Link("/jobs", "Jobs"), Link("/bench", "Bench"), Link("/report", "Report"))),
-    ("House", (Link("/hardware", "Hardware"), Link("/settings", "Settings"), Link("/reference", "API"))),
+    ("House", (Link("/hardware", "Hardware"), Link("/settings", "Settings"), Link("/api/docs", "API"))),
 )
 templates = Environment(
     loader=FileSystemLoader(HERE / "templates"),
@@ -56,7 +56,7 @@ templates.filters |= {
 }
 
 
-def render(request: Request, name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+def render(request: Request, template: str, /, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A page, or a fragment of one, from a template."""
     user = getattr(request.state, "user", None)
     here = "/" + request.url.path.strip("/").partition("/")[0]
@@ -68,7 +68,7 @@ def render(request: Request, name: str, *, status: int = 200, **values: Any) -> 
         "can_log_out": bool(getattr(request.state, "login", "")),
         "flash": words.DONE.get(request.query_params.get("done", ""), ""),
     }
-    return HTMLResponse(templates.get_template(name).render(common | values), status)
+    return HTMLResponse(templates.get_template(template).render(common | values), status)
 
 
 def is_fragment(request: Request) -> bool:
@@ -100,8 +100,10 @@ def error_page(request: Request, error: ApiError) -> Response:
 
 @contextmanager
 def reading(request: Request) -> Iterator[Session]:
+    """A session that reads. Its rows keep their values after it has ended."""
     with request.app.state.services.database.reading() as session:
         yield session
+        session.expunge_all()
 
 
 @contextmanager
@@ -131,8 +133,11 @@ def form_key() -> str:
 
 
 async def form_of(request: Request) -> FormData:
-    """The form of a request, as a dependency of a route; its token is checked before."""
     return await read_form(request)
+
+
+Form = Annotated[FormData, Depends(form_of)]
+"""The form of a request, as a parameter of a route. The server has checked its token before."""
 
 
 def text(form: FormData | Mapping[str, Any], name: str, default: str = "", *, most: int = 20_000) -> str:
@@ -141,6 +146,14 @@ def text(form: FormData | Mapping[str, Any], name: str, default: str = "", *, mo
     if len(value) > most:
         raise InputError(f"{name} has {len(value):,} characters; at most {most:,} are read")
     return value.replace("\r\n", "\n").replace("\0", "").strip()
+
+
+def line(form: FormData | Mapping[str, Any], name: str, *, most: int = 200) -> str:
+    """A text of one line. Raises `InputError`."""
+    value = text(form, name, most=most)
+    if not value.isprintable():
+        raise InputError(f"{name} must be one line of plain characters")
+    return value
 
 
 def flag(form: FormData | Mapping[str, Any], name: str) -> bool:
@@ -199,7 +212,9 @@ def settings_of(form: FormData, prefix: str, kinds: Mapping[str, tuple[type, Any
             try:
                 value = kind(given)
             except ValueError:
-                raise InputError(f"{name} must be {'a whole number' if kind is int else 'a number'}, not {given!r}") from None
+                raise InputError(
+                    f"{name} must be {'a whole number' if kind is int else 'a number'}, not {given!r}"
+                ) from None
         if value != default:
             changed[name] = value
     return changed

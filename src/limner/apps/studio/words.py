@@ -71,7 +71,7 @@ class ScoreRow(NamedTuple):
 
 
 def score_values(scores: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a concept's scores, by metric; those with the concept attached where the base's are beside them."""
+    """The numbers of a concept's scores, by metric: those with the concept attached, where there are others."""
     inner = scores.get("with it", scores)
     inner = inner if isinstance(inner, Mapping) else scores
     return {name: float(v) for name, v in inner.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}

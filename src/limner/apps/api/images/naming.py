@@ -66,10 +66,10 @@ def find_named(session: Session, name: str, user: User, base: str) -> Concept:
     wanted = wanted.where(Concept.id == plain if ID.fullmatch(plain) else Concept.name == last)
     rows = session.execute(wanted.order_by(Concept.created.desc())).all()
     for row, owners_name in rows:
-        mine = row.owner_id == user.id
-        if (owner and owner == owners_name) or (not owner and (mine or ID.fullmatch(plain))):
-            found: Concept = row
-            return found
+        own = row.owner_id == user.id or ID.fullmatch(plain) is not None
+        if (owner and owner == owners_name) or (not owner and own):
+            named: Concept = row
+            return named
     raise _unknown(name, base)
 
 

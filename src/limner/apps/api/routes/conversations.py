@@ -9,7 +9,7 @@ from pydantic import StringConstraints
 from sqlalchemy import delete, select
 
 from limner.apps.jobs.queue import submit
-from limner.apps.jobs.tables import Conversation, Turn
+from limner.apps.jobs.tables import Concept, Conversation, Turn
 
 from ..errors import not_found
 from ..fields import Fields, Id, Line, Prompt, Record

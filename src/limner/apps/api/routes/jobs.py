@@ -105,7 +105,7 @@ async def stream_job(
     after: Annotated[int, Query(ge=0)] = 0,
     last_event_id: Annotated[str, Header()] = "",
 ) -> EventSourceResponse:
-    """The job's events as they happen (server-sent events), until it is over. `Last-Event-ID` goes on after an event."""
+    """The job's events as they happen (server-sent events), until it is over, after the one of `Last-Event-ID`."""
     start = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else after
     return await stream_events(request, work, me, job_id=number, after=min(start, 2**62))
 

@@ -1,4 +1,4 @@
-"""/api/methods, /api/bench, /api/hardware: the methods with their settings, their measured results, and this machine."""
+"""/api/methods, /api/bench, /api/hardware: methods with their settings, measured results, and this machine."""
 
 from __future__ import annotations
 
