@@ -60,17 +60,26 @@
   for (const element of document.querySelectorAll("[onclick], [style*='outline: none']"))
     faults.push(`${place(element)}: script or style in an attribute`);
 
-  // targets: 24 x 24 CSS pixels, except links within a sentence and checkboxes with a label
-  for (const element of controls) {
-    const box = element.getBoundingClientRect();
+  // targets: 24 x 24 CSS pixels, except links within a sentence, checkboxes with a label of that size, and targets
+  // around whose centre a circle of 24 px meets no other target
+  const areas = controls.map((element) => [element, element.getBoundingClientRect()]);
+  const crowded = (element, box) => {
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+    return areas.some(([other, area]) => {
+      if (other === element || other.contains(element) || element.contains(other)) return false;
+      const [across, down] = [Math.max(area.left - x, 0, x - area.right), Math.max(area.top - y, 0, y - area.bottom)];
+      return across * across + down * down < 144;
+    });
+  };
+  for (const [element, box] of areas) {
     const inline = element.tagName === "A" && getComputedStyle(element).display === "inline";
     const labelled = [...(element.labels || [])].some((label) => {
       const area = label.getBoundingClientRect();
       return area.height >= 23.5 && area.width >= 23.5;
     });
-    if (!inline && !labelled && box.width > 0 && (box.width < 23.5 || box.height < 23.5) && !element.closest(".visually-hidden"))
-      if (box.width > 2 || box.height > 2)
-        faults.push(`${place(element)}: a target of ${box.width.toFixed(0)} x ${box.height.toFixed(0)} px`);
+    const small = box.width > 2 && box.height > 2 && (box.width < 23.5 || box.height < 23.5);
+    if (small && !inline && !labelled && crowded(element, box))
+      faults.push(`${place(element)}: a target of ${box.width.toFixed(0)} x ${box.height.toFixed(0)} px beside another`);
   }
 
   // contrast
@@ -115,7 +124,7 @@
     const element = node.parentElement;
     if (!node.textContent.trim() || seen.has(element) || !shown(element)) continue;
     seen.add(element);
-    if (element.closest("[disabled], [aria-disabled=true], option, svg, script, style, .visually-hidden")) continue;
+    if (element.closest("[disabled], [aria-disabled=true], option, svg, script, style, .hidden-text")) continue;
     const box = element.getBoundingClientRect();
     if (box.width < 2 || box.height < 2) continue;
     const style = getComputedStyle(element);

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 GOOD = """<!doctype html><html lang="en"><head><title>Good</title><meta name="viewport" content="width=device-width">
-<style>body {{ color: #222; background: #fff }} button, input {{ padding: 8px }} .part {{ color: #777 }}</style></head>
+<style>body {{ color: #222; background: #fff }} button, input {{ padding: 8px }} .part {{ color: #777 }} .low {{ padding: 0; height: 12px; display: block }}</style></head>
 <body><main><h1>Good</h1><label for="name">Name</label> <input id="name"> <button>Teach</button>
 <img src="data:," alt="a dog"> <a href="#x">a link in a sentence</a>{more}</main></body></html>"""
 
@@ -43,7 +43,7 @@ def test_a_good_page_has_no_faults(watched: Watched) -> None:
         ("<p class='part'>grey</p>", 'p "grey": contrast 4.48, 4.5 is asked'),
         ("<p style='color: oklch(0.8 0 0)'>pale</p>", 'p "pale": contrast '),
         ("<p tabindex='3'>x</p>", 'p "x": a tabindex above 0'),
-        ("<button style='padding: 0; height: 12px'>Hi</button>", 'button "Hi": a target of '),
+        ("<button class='low'>Hi</button><button class='low'>Ho</button>", 'button "Hi": a target of '),
         ("<div style='width: 900px'>wide</div>", "scrolls sideways: 9"),
     ],
 )
