@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WIDE, NARROW = 1280, 360
 MOST = 60
 """Pages looked at, at most."""
-SKIPPED = re.compile(r"/(static|files?|whole|small|zip|content|download)(/|$)|\.json$|/docs")
+SKIPPED = re.compile(r"/(static|files?|whole|small|zip|content|download)(/|$)|\.json$")
 """Links to files, which are no pages of the studio."""
 
 
