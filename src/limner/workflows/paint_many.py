@@ -13,10 +13,12 @@ from limner.core.adapted import Lives
 from limner.core.concept import Concept
 from limner.core.picture import Picture, Pictures
 from limner.core.pixels import to_images
-from limner.core.recipe import Painting, Recipe
+from limner.core.recipe import Painting
 from limner.core.types import Pass
+from limner.core.wording import in_place
 from limner.engine.attach import AdaptedBase
 from limner.engine.sample import PaintSettings
+from limner.engine.stacked.parameters import attach_parameters, why_not_by_rows
 from limner.engine.stacked.rows import Rows, alias, attach_rows
 from limner.errors import InputError
 from limner.library.concepts import Concepts, read_concepts
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.core.base import Base
+    from limner.engine.attach import Adapter
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,12 @@ class AdaptedRows(AdaptedBase):
     own: list[Lives]  # attached modifiers of each concept
 
     def aliased(self, k: int, prompt: str) -> str:
+        """The prompt of order k, in which its concept's handle has the concept's number."""
         place = self.places[k]
-        return (
-            prompt
-            if place < 0
-            else prompt.replace(self.adapters[place].handle, alias(self.adapters[place].handle, place))
-        )
+        if place < 0:
+            return prompt
+        handle = self.adapters[place].handle
+        return prompt.replace(handle, alias(handle, place))
 
     @property
     def words(self) -> dict[str, Tensor]:
@@ -115,7 +118,7 @@ class AdaptedRows(AdaptedBase):
             for live in self.own[place].values():
                 for word in live.words:
                     text = text.replace(word, alias(word, place))
-            prompt = prompt.replace(alias(adapter.handle, place), text)
+            prompt = in_place(prompt, alias(adapter.handle, place), text)
         return prompt
 
     def check_together(self) -> None:
@@ -144,20 +147,25 @@ def _ordered(
         places.append(at)
     adapters = [adapter_of(concept, base, scale=scale, hot=hot) for concept, scale in distinct]
     for adapter in adapters:
-        why = _paints_alone(adapter.recipe)
+        why = why_alone(base, adapter)
         if why:
             raise InputError(f"{adapter.handle} cannot be painted in a batch with others: {why}")
     adapted = AdaptedRows(base, tuple(adapters))
     adapted.rows, adapted.places = Rows(), places
-    with attach_rows(base, adapters, adapted.rows) as adapted.own:
+    # values of parameters first: changes beside a layer are added to the output that these give
+    with attach_parameters(base, adapters, adapted.rows), attach_rows(base, adapters, adapted.rows) as adapted.own:
         for place, lives in enumerate(adapted.own):
             for (_, index), modifier, live in lives.items():
                 adapted.live.add(place, index, modifier, live)
         yield adapted
 
 
-def _paints_alone(recipe: Recipe) -> str:
+def why_alone(base: Base, adapter: Adapter) -> str:
+    """The reason why an adapter cannot be painted in a batch with others; empty where it can."""
+    recipe = adapter.recipe
     alone = [m for m in recipe.modifiers if not hasattr(m, "stacked")]
     if alone:
         return f"{type(alone[0]).__name__} has no stacked form"
-    return "" if recipe.painting == Painting() else "its recipe acts while painting"
+    if recipe.also:
+        return "it answers to several handles"
+    return why_not_by_rows(base, adapter) if recipe.painting == Painting() else "its recipe acts while painting"
