@@ -177,9 +177,10 @@ class JobRun:
             return False
         try:
             self._patiently(lambda: self._finish("done"))
-        except SQLAlchemyError:
+        except SQLAlchemyError as error:
             log.exception("the result of job %s", self.job.id)
-            self._patiently(lambda: self._finish("failed", f"the result could not be stored: {str(error)[:300]}"))
+            why = f"the result could not be stored: {str(error)[:300]}"
+            self._patiently(lambda: self._finish("failed", why))
             return False
         discard_checkpoint(self.database, self.files, self.checkpoint, {})
         return True
