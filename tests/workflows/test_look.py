@@ -33,7 +33,6 @@ def folder(rex: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
     exif[0x0112] = UPSIDE_DOWN
     open_image(folder / "2.jpg").rotate(180).save(folder / "2.jpg", exif=exif, quality=95)
     first.save(folder / "again.png")
-    (folder / "again2.png").write_bytes((folder / "again.png").read_bytes())
     (folder / "broken.jpg").write_bytes(b"no picture")
     (folder / "letter.doc").write_text("hello")
     return folder
@@ -55,9 +54,9 @@ def look(base: Any, tmp_path: Path) -> Callable[..., SubjectRead]:
 def test_everything_that_was_read_of_photos_is_reported(look: Callable[..., SubjectRead], folder: Path) -> None:
     read = look(folder)
     pictures = {picture.name: picture for picture in read.pictures}
-    assert list(pictures) == ["0.jpg", "1.jpg", "2.jpg", "again.png", "mirrored.png"]
+    assert list(pictures) == ["0.jpg", "1.jpg", "2.jpg", "mirrored.png"]
     assert (read.name, read.noun, read.kind, read.consent, read.photographs) == ("rex", "dog", "object", (), False)
-    assert dict(read.unread).keys() == {"broken.jpg", "letter.doc", "again2.png"}
+    assert dict(read.unread).keys() == {"broken.jpg", "letter.doc", "again.png"}
     assert str(folder) not in dict(read.unread)["broken.jpg"]
     assert {("0.jpg", "again.png"), ("1.jpg", "mirrored.png")} <= set(read.duplicates)
     assert (pictures["0.jpg"].mask_source, pictures["0.jpg"].caption_source) == ("given", "given")
@@ -86,7 +85,7 @@ def test_a_face_is_found_and_needs_consent(look: Callable[..., SubjectRead], tmp
     folder.mkdir()
     for k, picture in enumerate(person().pictures):
         assert picture.image is not None
-        picture.image.save(folder / f"{k}.png")
+        picture.image.resize((384, 384)).save(folder / f"{k}.png")  # its face has enough pixels to learn from
     read = look(folder, noun="person", kind="face")
     assert read.consent[0] == "person"
     assert not read.unclear

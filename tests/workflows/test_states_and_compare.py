@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
+from PIL import ImageChops
+from safetensors.torch import save_file
 
 import limner
+from limner.core.pixels import to_tensor
 from limner.core.subject import Subject
 from limner.errors import InputError, PromptError, UnknownName
+from limner.pocket import judges
+from limner.pocket.subjects import toy
+from limner.pocket.world.grammar import PLACES
 from limner.workflows.compare import PLAIN, template_of
 from limner.workflows.controls import Controls
 from limner.workflows.events import CellPainted, ConceptSaved, Event, RunDone, StatePainted
@@ -116,8 +124,11 @@ def test_concepts_and_the_plain_base_are_compared_on_the_same_prompts_and_seeds(
     assert {cell.text for cell in cells if cell.row == 2} == {"<rex> on the beach", "<rex> in the snow"}
     assert all({"likeness", "prompt_accuracy", "copy"} <= set(cell.scores) for cell in cells)
     cell = next(cell for cell in cells if (cell.row, cell.column, cell.seed) == (2, 1, 4))
-    painted = limner.paint(base, "<rex> in the snow", concepts=[second], seed=4, settings=limner.PaintSettings(steps=2))
-    assert open_image(cell.path).tobytes() == painted[0].image.tobytes()
+    alone = limner.paint(base, "<rex> in the snow", concepts=[second], seed=4, settings=limner.PaintSettings(steps=2))
+    difference = ImageChops.difference(open_image(cell.path), alone[0].image)
+    assert (
+        max(high for _, high in cast("Any", difference.getextrema())) <= 2
+    )  # rounding: there it is one of two in a batch
 
 
 def test_a_comparison_that_is_stopped_keeps_what_was_painted(base: Any, learned: Path, tmp_path: Path) -> None:
@@ -141,8 +152,6 @@ def test_a_prompt_of_a_comparison_names_the_subject(learned: Path) -> None:
 
 
 def test_scores_of_single_pictures_know_the_subject_and_the_prompt(base: Any, rex: Subject) -> None:
-    from limner.pocket.subjects import toy
-
     own = [picture.image for picture in rex.pictures if picture.image is not None]
     strangers = [picture.image for picture in toy("dog", 2_000_077, count=2).pictures if picture.image is not None]
     pictures = [own[2], *strangers]
@@ -151,34 +160,21 @@ def test_scores_of_single_pictures_know_the_subject_and_the_prompt(base: Any, re
     assert scores[0]["copy"] < 0.999
     assert picture_scores(base, rex, own[:1], ["<rex>"], references=own[:2])[0]["copy"] > 0.999
     assert "prompt_accuracy" not in scores[0]  # the prompt asks for nothing beside the subject
-    from limner.core.pixels import to_tensor
-    from limner.pocket import judges
-
     scenes = [row["scene"] for row in judges.read(to_tensor(own, 128))]
-    right = picture_scores(base, None, own, [f"a dog {PLACES[scene]}" for scene in scenes])
+    right = picture_scores(base, None, own, [f"a dog {PLACES[scene][0]}" for scene in scenes])
     wrong = picture_scores(base, None, own, ["a dog under the night sky wearing a crown"] * 3)
     assert min(score["prompt_accuracy"] for score in right) > 0.5
     assert max(score["prompt_accuracy"] for score in wrong) < 0.5
     assert "likeness" not in right[0]
 
 
-from limner.pocket.world.grammar import PLACES as _PLACES  # noqa: E402
-
-PLACES = {scene: says[0] for scene, says in _PLACES.items()}
-
-
 def test_merging_and_importing_are_requests(base: Any, rex: Subject, learned: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     bo = learn_fast(base, "custom_diffusion", replace(rex, handle="<bo>")).save(tmp_path / "bo.safetensors")
     rex_file = learn_fast(base, "custom_diffusion", rex).save(tmp_path / "rex.safetensors")
     choices = tuple(ConceptChoice(path=path) for path in (rex_file, bo))
     _, last = done(base, MergeRequest(concepts=choices, out=tmp_path / "both.safetensors"))
     assert last.result["handles"] == ["<rex>", "<bo>"]
     assert limner.Concept.load(tmp_path / "both.safetensors").handles == ("<rex>", "<bo>")
-    import torch
-    from safetensors.torch import save_file
-
     width = base.states_shape[-1]
     save_file({"emb_params": torch.ones(2, width)}, tmp_path / "word.safetensors")
     request = ImportRequest(file=tmp_path / "word.safetensors", name="tom", noun="cat", out=tmp_path / "in")

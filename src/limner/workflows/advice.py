@@ -13,6 +13,7 @@ from limner.library.settings import checked_settings, limits
 from limner.methods import card, find, methods
 
 from .choose_method import choose
+from .form import tuned_by
 from .requests import LearnRequest
 
 MASKED = "persam"
@@ -49,7 +50,7 @@ class _Case:
 
     def scaled(self, factor: float, kind: str) -> dict[str, Any]:
         """The method's numbers of updates ("steps") or learning rates ("lr"), times a factor, within their limits."""
-        names = [name for name in self.values if (name == kind or name.endswith(f"_{kind}")) and self.values[name]]
+        names = [name for name in tuned_by(self.method) if name.endswith(kind) and self.values[name]]
         scaled: dict[str, Any] = {}
         for name in names:
             low, high = limits(name)

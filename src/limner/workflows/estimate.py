@@ -134,6 +134,7 @@ def _measured_updates(request: EstimateRequest, method: str, base: Any) -> list[
     """Least, median and greatest seconds for each stage, and for the class images."""
     from limner.core.weights import weights_path
 
+    from .form import tuned_by
     from .quick_estimate import class_images
 
     function, subject = find(method), stand_in(request, base)
@@ -144,7 +145,7 @@ def _measured_updates(request: EstimateRequest, method: str, base: Any) -> list[
             f"it starts from pre-trained weights ({recipe.weights}), and there are none for {base.name} yet"
         )
     known = {setting.name for setting in settings(function)}
-    few = {name: UPDATES + 1 for name in known if name == "steps" or (name.endswith("_steps") and chosen[name])}
+    few = {name: UPDATES + 1 for name in tuned_by(method) if name.endswith("steps") and chosen[name]}
     few |= dict.fromkeys(known & {"num_class_pictures"}, FEW_CLASS_IMAGES)
     taken = update_seconds(base, subject, method, {**request.settings, **few})
     rows = [_scaled(taken[k], stage.steps) for k, stage in enumerate(recipe.tuning) if k in taken]
