@@ -15,14 +15,14 @@ from limner.apps.jobs.users import create_token
 
 from ..auth import SESSION, hash_token
 from ..errors import ApiError, not_found
-from ..fields import Fields, Line, Name, Record
+from ..fields import Fields, Line, Name, Number, Record
 from ..services import Services
 from .common import ID, Admin, Limit, Me, Work, note
 from .records import token_record, user_record, when
 
 router = APIRouter(prefix="/api", tags=["users"])
 Role = Literal["admin", "member"]
-LARGEST = 2**53
+LARGEST, LARGEST_BYTES = 2**31 - 1, 2**53
 
 
 class NewUser(Fields):
@@ -131,8 +131,9 @@ def create_user(user: NewUser, work: Work, admin: Admin) -> Record:
 
 def _check_quotas(fields: Record) -> None:
     for name, value in fields.items():
-        if name.startswith("most_") and value is not None and not 0 <= value < LARGEST:
-            raise ApiError(400, "invalid_field", f"{name} must be from 0 (no limit) to {LARGEST:,}, not {value}")
+        most = LARGEST_BYTES if name == "most_bytes" else LARGEST
+        if name.startswith("most_") and value is not None and not 0 <= value <= most:
+            raise ApiError(400, "invalid_field", f"{name} must be from 0 (no limit) to {most:,}, not {str(value)[:40]}")
 
 
 @router.patch("/users/{number}")
@@ -178,7 +179,7 @@ def revoke_token(number: str, token: str, request: Request, work: Work, admin: A
 
 
 @router.get("/audit")
-def list_audit(work: Work, admin: Admin, limit: Limit = 100, before: int = 0) -> Record:
+def list_audit(work: Work, admin: Admin, limit: Limit = 100, before: Number = 0) -> Record:
     """Who did what and when, the newest first; `before` is the last id of the page before."""
     wanted = select(Audit).order_by(Audit.id.desc()).limit(limit)
     if before:
