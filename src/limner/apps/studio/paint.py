@@ -196,7 +196,7 @@ def base_payload(request: Request, form: FormData) -> dict[str, Any]:
 
 
 def named(form: FormData, name: str, options: tuple[tuple[str, str], ...]) -> str:
-    value = text(form, name, most=40)
+    value = text(form, name, options[0][0], most=40)
     if value not in dict(options):
         raise InputError(f"{name} must be one of {', '.join(each for each, _ in options if each)}, not {value!r}")
     return value
