@@ -55,6 +55,14 @@ def decoded_mask(source: Path | bytes, *, name: str) -> Image.Image:
         return converted_mask(image, name=name)
 
 
+def picture_size(source: Path | bytes, *, name: str) -> tuple[int, int]:
+    """Width and height in pixels that a picture file's header names; the picture is not decoded. Raises `PictureError`
+    where it cannot be read."""
+    with _opened(source, name) as image:
+        size: tuple[int, int] = image.size
+        return size
+
+
 def converted_mask(image: Image.Image, *, name: str) -> Image.Image:
     """An opened mask as "L", rotated as its EXIF says, black where it is transparent. Raises `PictureError` where it
     cannot be decoded."""

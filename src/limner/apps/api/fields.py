@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 
@@ -30,7 +31,10 @@ Caption = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(ch
 Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(check_line)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(check_line)]
 Id = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
-Seed = Annotated[int, Field(ge=0, lt=2**53)]  # numbers of JavaScript are exact up to there
+Seed = Annotated[int, Field(ge=0, lt=2**31 - 16)]  # room for the seeds of further pictures in 32 bits
+Word = Annotated[str, Query(max_length=200), AfterValidator(check_line)]
+"""A text in the query of an address."""
+Number = Annotated[int, Query(ge=0, lt=2**53)]
 
 
 class Fields(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
@@ -11,8 +10,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.types import Scope
 
-from limner.core.decoding import FORMATS, decoded, decoded_mask
-from limner.core.heic import is_heic
+from limner.core.decoding import decoded, decoded_mask, picture_size
 from limner.errors import PictureError
 
 from .errors import ApiError
@@ -80,17 +78,9 @@ def decode_picture(data: bytes, name: str, limits: Limits, *, mask: bool = False
 
 def check_pixels(data: bytes, name: str, limits: Limits) -> None:
     """Raise for a picture whose header names more pixels than are read; nothing is decoded."""
-    from PIL import Image
-
     if not data:
         raise PictureError(f"{name} is empty; expected a picture")
-    if is_heic(data[:12]):
-        return  # the decoder checks it
-    try:
-        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
-            width, height = image.size
-    except Exception as error:  # a damaged picture can make Pillow raise any exception
-        raise PictureError(f"{name} is not a picture that can be read; expected PNG, JPEG, WebP or HEIC") from error
+    width, height = picture_size(data, name=name)
     if width * height > limits.pixels:
         raise ApiError(
             413, "too_many_pixels", f"{name} has {width} x {height} pixels; at most {limits.pixels:,} are read"

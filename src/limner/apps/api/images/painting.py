@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .fields import Generation
 
 DEFAULT_GUIDANCE = 4.0
-MOST_SEED = 2**31
+MOST_SEED = 2**31 - 16
 
 
 @dataclass(frozen=True)

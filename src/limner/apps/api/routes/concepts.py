@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
+from pydantic import Field
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -48,7 +49,7 @@ class Export(Fields):
     """The format to write."""
 
     to: Line
-    rank: int = 0
+    rank: Annotated[int, Field(ge=0, le=4096)] = 0
 
 
 class Publish(Fields):
@@ -205,7 +206,7 @@ def share_concept(number: str, share: NewShare, request: Request, work: Work, me
 
 
 @router.delete("/{number}/shares/{user}")
-def unshare_concept(number: str, user: str, request: Request, work: Work, me: Me) -> Record:
+def unshare_concept(number: str, user: Line, request: Request, work: Work, me: Me) -> Record:
     """Take the concept back from a user."""
     with work.database.session() as session:
         find_own(session, Concept, number, me)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Request
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
@@ -15,7 +15,7 @@ from limner.apps.jobs.tables import Job, User
 from limner.apps.jobs.wishes import wish
 
 from ..events import stream_events
-from ..fields import Fields, Id, Record
+from ..fields import Fields, Id, Number, Record, Word
 from ..payloads import check_payload
 from .common import Limit, Me, Work, find_own, note
 from .records import job_record
@@ -46,7 +46,7 @@ def submit_job(job: NewJob, request: Request, work: Work, me: Me) -> Record:
 
 
 @router.get("/jobs")
-def list_jobs(work: Work, me: Me, state: str = "", kind: str = "", limit: Limit = 100, before: str = "") -> Record:
+def list_jobs(work: Work, me: Me, state: Word = "", kind: Word = "", limit: Limit = 100, before: Word = "") -> Record:
     """The user's jobs, the newest first; `before` is the id of the last job of the page before."""
     wanted = select(Job).where(Job.owner_id == me.id)
     if state:
@@ -102,12 +102,12 @@ async def stream_job(
     request: Request,
     work: Work,
     me: Me,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Number = 0,
     last_event_id: Annotated[str, Header()] = "",
 ) -> EventSourceResponse:
     """The job's events as they happen (server-sent events), until it is over, after the one of `Last-Event-ID`."""
     start = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else after
-    return await stream_events(request, work, me, job_id=number, after=min(start, 2**62))
+    return await stream_events(request, work, me, job_id=number, after=min(start, 2**53))
 
 
 @router.get("/events")
@@ -115,11 +115,11 @@ async def stream_all(
     request: Request,
     work: Work,
     me: Me,
-    after: Annotated[int | None, Query(ge=0)] = None,
+    after: Number | None = None,
     last_event_id: Annotated[str, Header()] = "",
 ) -> EventSourceResponse:
     """Events of all jobs of the user as they happen; without `after` and `Last-Event-ID`, from now on."""
-    start = min(int(last_event_id), 2**62) if last_event_id.isascii() and last_event_id.isdigit() else after
+    start = min(int(last_event_id), 2**53) if last_event_id.isascii() and last_event_id.isdigit() else after
     return await stream_events(request, work, me, after=start)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Request
+from pydantic import Field
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
@@ -58,7 +59,7 @@ class PictureChange(Fields):
 
     caption: Caption | None = None
     kept: bool | None = None
-    position: int | None = None
+    position: Annotated[int, Field(ge=0, lt=10_000)] | None = None
 
 
 @router.get("")
@@ -257,8 +258,8 @@ def change_picture(number: str, picture: str, change: PictureChange, work: Work,
 def delete_picture(number: str, picture: str, work: Work, me: Me) -> Record:
     """Remove a picture from a subject."""
     with work.database.session() as session:
-        row = _find(session, number, picture, me)
-        session.get_one(Subject, number).pictures.remove(row)
+        subject = find_own(session, Subject, number, me)
+        subject.pictures.remove(_find(session, number, picture, me))
         return {"deleted": picture}
 
 

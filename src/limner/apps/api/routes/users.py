@@ -15,7 +15,7 @@ from limner.apps.jobs.users import create_token
 
 from ..auth import SESSION, hash_token
 from ..errors import ApiError, not_found
-from ..fields import Fields, Line, Name, Record
+from ..fields import Fields, Line, Name, Number, Record
 from ..services import Services
 from .common import ID, Admin, Limit, Me, Work, note
 from .records import token_record, user_record, when
@@ -178,7 +178,7 @@ def revoke_token(number: str, token: str, request: Request, work: Work, admin: A
 
 
 @router.get("/audit")
-def list_audit(work: Work, admin: Admin, limit: Limit = 100, before: int = 0) -> Record:
+def list_audit(work: Work, admin: Admin, limit: Limit = 100, before: Number = 0) -> Record:
     """Who did what and when, the newest first; `before` is the last id of the page before."""
     wanted = select(Audit).order_by(Audit.id.desc()).limit(limit)
     if before:
