@@ -41,7 +41,9 @@ def store(services: Services, user: User, data: bytes) -> str:
     return uploads.store(services.database, services.files, data, owner=user.id, media_type="image/png")
 
 
-def fill(services: Services, user: User, *, words: str = "rex on the beach", pictures: list[bytes] | None = None) -> dict[str, str]:
+def fill(
+    services: Services, user: User, *, words: str = "rex on the beach", pictures: list[bytes] | None = None
+) -> dict[str, str]:
     """Add a subject, a concept, jobs of each state, pictures, a board and a conversation; return their ids by name.
 
     words: the text wherever people write one
@@ -50,11 +52,25 @@ def fill(services: Services, user: User, *, words: str = "rex on the beach", pic
     files = pictures or [png(colour) for colour in ("#a33", "#3a7", "#37a", "#a83")]
     hashes = [store(services, user, each) for each in files]
     mask = store(services, user, png("black", mode="L"))
-    weights = uploads.store(services.database, services.files, b"weights of " + words.encode(), owner=user.id, media_type="application/octet-stream")
+    weights = uploads.store(
+        services.database,
+        services.files,
+        b"weights of " + words.encode(),
+        owner=user.id,
+        media_type="application/octet-stream",
+    )
     rows: dict[str, Any] = {"learn": _learn_job(user, words), "queued": _job(user, "paint", "queued", words)}
-    rows |= {"second": _job(user, "paint", "queued", words), "failed": _job(user, "paint", "failed", words, failure=words)}
-    rows |= {"compare": _job(user, "compare", "done", words, prompts=["{} in the snow"]), "converse": _job(user, "converse", "running", words)}
-    rows["subject"] = Subject(id=new_id(), owner_id=user.id, name="rex", noun="dog", kind="object", report={"notes": [words]})
+    rows |= {
+        "second": _job(user, "paint", "queued", words),
+        "failed": _job(user, "paint", "failed", words, failure=words),
+    }
+    rows |= {
+        "compare": _job(user, "compare", "done", words, prompts=["{} in the snow"]),
+        "converse": _job(user, "converse", "running", words),
+    }
+    rows["subject"] = Subject(
+        id=new_id(), owner_id=user.id, name="rex", noun="dog", kind="object", report={"notes": [words]}
+    )
     rows["concept"] = Concept(
         id=new_id(), owner_id=user.id, name="rex", handle="<rex>", noun="dog", method="lora_dreambooth", base="pocket",
         sha256=weights, num_bytes=1_300_000, subject_id=rows["subject"].id, job_id=rows["learn"].id, scores=SCORES,
@@ -73,12 +89,26 @@ def fill(services: Services, user: User, *, words: str = "rex on the beach", pic
         session.add_all(rows.values())
         session.flush()
         for place, sha256 in enumerate(hashes[:3]):
-            session.add(Reference(subject_id=rows["subject"].id, position=place, sha256=sha256, filename=f"{words}.jpg", caption=words, mask=mask if place else ""))
+            session.add(
+                Reference(
+                    subject_id=rows["subject"].id,
+                    position=place,
+                    sha256=sha256,
+                    filename=f"{words}.jpg",
+                    caption=words,
+                    mask=mask if place else "",
+                )
+            )
         painted = _pictures(session, user, rows, hashes, words)
         session.add(BoardPicture(board_id=rows["board"].id, picture_id=painted[0].id))
         _turns(session, rows["conversation"], painted, words)
         rows["concept"].states = [
-            {"done": 10 * (k + 1), "sha256": weights if k == 2 else "0" * 64, "pictures": [painted[k].id], "scores": {"likeness": 0.5 + k / 10, "prompt": 0.9}}
+            {
+                "done": 10 * (k + 1),
+                "sha256": weights if k == 2 else "0" * 64,
+                "pictures": [painted[k].id],
+                "scores": {"likeness": 0.5 + k / 10, "prompt": 0.9},
+            }
             for k in range(3)
         ]
         rows["picture"] = painted[0]
@@ -93,7 +123,10 @@ def _job(user: User, kind: str, state: str, words: str, **more: Any) -> Job:
 
 def _learn_job(user: User, words: str) -> Job:
     job = _job(user, "learn", "running", words)
-    job.payload, job.progress = {"goal": "balanced", "settings": {"steps": 60}, "method": "lora_dreambooth"}, {"done": 30, "total": 60, "eta": 42.0}
+    job.payload, job.progress = (
+        {"goal": "balanced", "settings": {"steps": 60}, "method": "lora_dreambooth"},
+        {"done": 30, "total": 60, "eta": 42.0},
+    )
     return job
 
 
@@ -113,9 +146,19 @@ def _pictures(session: Any, user: User, rows: dict[str, Any], hashes: list[str],
     session.flush()
     learn = rows["learn"].id
     events: list[dict[str, Any]] = [{"event": "message", "text": words}]
-    events += [{"event": "update_done", "done": k, "total": 60, "stage": 0, "losses": {"denoising": 1 / (1 + k)}, "eta": 9.0} for k in range(1, 31)]
     events += [
-        {"event": "sample_painted", "done": 10 * (k + 1), "pictures": [painted[5 + k].id], "prompts": [words], "seed": 0, "scores": [{"likeness": 0.4 + 0.1 * k}]}
+        {"event": "update_done", "done": k, "total": 60, "stage": 0, "losses": {"denoising": 1 / (1 + k)}, "eta": 9.0}
+        for k in range(1, 31)
+    ]
+    events += [
+        {
+            "event": "sample_painted",
+            "done": 10 * (k + 1),
+            "pictures": [painted[5 + k].id],
+            "prompts": [words],
+            "seed": 0,
+            "scores": [{"likeness": 0.4 + 0.1 * k}],
+        }
         for k in range(3)
     ]
     session.add_all(JobEvent(job_id=learn, record=each) for each in events)
@@ -129,5 +172,7 @@ def _turns(session: Any, conversation: Conversation, painted: list[Picture], wor
     session.flush()
     second = Turn(id=new_id(), conversation_id=conversation.id, parent_id=first.id, words="make it night", answer=words,
                   picture_id=painted[1].id, state={"question": {"text": words, "choices": [{"text": words}]}})  # fmt: skip
-    session.add_all([second, Turn(id=new_id(), conversation_id=conversation.id, parent_id=first.id, words="in the snow", state={})])
+    session.add_all(
+        [second, Turn(id=new_id(), conversation_id=conversation.id, parent_id=first.id, words="in the snow", state={})]
+    )
     conversation.current_id = second.id

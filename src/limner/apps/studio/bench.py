@@ -157,8 +157,8 @@ def _interval(number: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     low, high = (number[end] if number.get(end) is not None else number["mean"] for end in ("low", "high"))
     return {
-        "mean": f"{number['mean']:.2f}",
-        "range": f"{low:.2f} to {high:.2f}",
+        "mean": f"{number['mean']:.2f}".replace("-0.00", "0.00"),
+        "range": f"{low:.2f} to {high:.2f}".replace("-0.00", "0.00"),
         "width": _place(number["mean"]),
         "low": _place(low),
         "high": _place(high),

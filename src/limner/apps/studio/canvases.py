@@ -40,13 +40,13 @@ async def canvas_of_form(request: Request, form: FormData) -> dict[str, Any]:
     )
     if any(by):
         whole, where = await run_in_threadpool(extended, decoded(data, name="the picture").rgb, by)
-        return payload | {"onto": keep_picture(request, whole), "where": keep_picture(request, where)}
-    payload["onto"] = keep_picture(request, data) if upload else picture_id
+        return payload | {"onto": await keep_picture(request, whole), "where": await keep_picture(request, where)}
+    payload["onto"] = await keep_picture(request, data) if upload else picture_id
     if mask is not None:
-        payload["where"] = keep_picture(request, mask.data)
+        payload["where"] = await keep_picture(request, mask.data)
     elif box[2] and box[3]:
         where = await run_in_threadpool(rectangle, decoded(data, name="the picture").rgb.size, box)
-        payload["where"] = keep_picture(request, where)
+        payload["where"] = await keep_picture(request, where)
     return payload
 
 

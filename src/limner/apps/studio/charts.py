@@ -76,10 +76,11 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _running(points: list[tuple[float, float]], decay: float) -> list[tuple[float, float]]:
-    mean, smooth = points[0][1], []
+    mean, weight, smooth = 0.0, 0.0, []
     for x, y in points:
-        mean = decay * mean + (1 - decay) * y
-        smooth.append((x, mean))
+        mean, weight = decay * mean + (1 - decay) * y, decay * weight + (1 - decay)
+        # divided by the weights so far, so that the first values do not pull the mean
+        smooth.append((x, mean / weight))
     return smooth
 
 

@@ -52,14 +52,13 @@ def start(request: Request, form: Form) -> Response:
     with reading(request) as session:
         for each in ids:
             find_visible(session, Concept, each, user_of(request))
+    first = whole(form, "seed", 0, most=2**31 - 1)
     payload: dict[str, Any] = {
         "concepts": [{"id": each, "scale": 1.0} for each in ids],
         "prompts": prompts,
-        "seed": whole(form, "seed", 0, most=2**31 - 1),
-        "count": whole(form, "count", 1, least=1, most=4),
+        "seeds": [first + k for k in range(whole(form, "count", 1, least=1, most=4))],
+        "plain": flag(form, "plain"),
     }
-    if flag(form, "base_too"):
-        payload["base_too"] = True
     return go(request, f"/compare/{queue_job(request, 'compare', payload, form)}")
 
 

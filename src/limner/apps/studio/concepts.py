@@ -55,7 +55,7 @@ async def add(request: Request, form: Form) -> Response:
     about = {"name": check_name(name) if name else "", "noun": check_noun(noun) if noun else ""}
     sha256 = await run_in_threadpool(store, services, user_of(request), data, MEDIA_TYPE)
     payload = {"file": sha256, "filename": plain_filename(file.filename), **about}
-    return go(request, f"/jobs/{queue_job(request, 'import', payload, form)}")
+    return go(request, f"/jobs/{await run_in_threadpool(queue_job, request, 'import', payload, form)}")
 
 
 @router.post("/concepts/merge")

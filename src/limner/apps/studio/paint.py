@@ -145,12 +145,12 @@ def values_of(picture: Picture, again: str = "") -> dict[str, Any]:
 @router.post("/paint")
 async def paint(request: Request, form: Form) -> Response:
     """Queue the painting; a script gets the panel that shows it, a browser without scripts the page of the job."""
-    payload = base_payload(request, form)
+    payload = await run_in_threadpool(base_payload, request, form)
     payload |= await canvas_of_form(request, form)
     payload |= await conditions_of(request, form)
-    job_id = queue_job(request, "paint", payload, form)
+    job_id = await run_in_threadpool(queue_job, request, "paint", payload, form)
     if is_fragment(request):
-        return panel(request, job_id, "painted.html")
+        return await run_in_threadpool(panel, request, job_id, "painted.html")
     return go(request, f"/jobs/{job_id}")
 
 
@@ -196,7 +196,7 @@ def base_payload(request: Request, form: FormData) -> dict[str, Any]:
 
 
 def named(form: FormData, name: str, options: tuple[tuple[str, str], ...]) -> str:
-    value = text(form, name, most=40)
+    value = text(form, name, options[0][0], most=40)
     if value not in dict(options):
         raise InputError(f"{name} must be one of {', '.join(each for each, _ in options if each)}, not {value!r}")
     return value
@@ -241,9 +241,9 @@ async def conditions_of(request: Request, form: FormData) -> dict[str, Any]:
         raise InputError("choose the picture and what to compute from it: edges, lines or depth")
     payload: dict[str, Any] = {}
     if given:
-        payload["conditions"] = {name: keep_picture(request, given.data)}
+        payload["conditions"] = {name: await keep_picture(request, given.data)}
     if like:
-        payload |= {"like": keep_picture(request, like.data), "computed": computed}
+        payload |= {"like": await keep_picture(request, like.data), "computed": computed}
     return payload
 
 
@@ -254,8 +254,7 @@ async def bring_back(request: Request, form: Form) -> Response:
     if picture is None:
         raise InputError("no picture came with the form; choose a PNG that limner painted")
     story = await run_in_threadpool(metadata_of, picture.data)
-    with reading(request) as session:
-        concepts = concepts_of(session, user_of(request))
+    concepts = await run_in_threadpool(known_concepts, request)
     handles = {each.handle: each.id for each in concepts}
     settings = story.get("settings") if isinstance(story.get("settings"), dict) else {}
     values = {**DEFAULTS, **{name: settings[name] for name in DEFAULTS if name in settings and plain(settings[name])}}
@@ -270,7 +269,12 @@ async def bring_back(request: Request, form: Form) -> Response:
         "onto": "",
         "parent": "",
     }
-    return page(request, values, concepts)
+    return await run_in_threadpool(page, request, values, concepts)
+
+
+def known_concepts(request: Request) -> list[ConceptView]:
+    with reading(request) as session:
+        return concepts_of(session, user_of(request))
 
 
 def plain(value: Any) -> bool:

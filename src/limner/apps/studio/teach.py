@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from limner.apps.api.routes.common import find_own, note
+from limner.apps.api.routes.common import find_own, note, picture_kind, store
 from limner.apps.api.uploads import UploadedPicture
 from limner.apps.jobs.tables import Job, Reference, Subject, now
 from limner.core.subject import KINDS, check_name, check_noun
@@ -20,7 +20,7 @@ from limner.workflows.choose_method import GOALS
 
 from . import plans, reports
 from .rows import OPEN
-from .uploading import keep_picture, read_pictures
+from .uploading import read_pictures
 from .view import (
     Form,
     decimal,
@@ -87,7 +87,8 @@ def _kind(form: FormData) -> str:
 
 
 def _store(request: Request, form: FormData, name: str, noun: str, photos: list[UploadedPicture]) -> str:
-    hashes = [keep_picture(request, each.data) for each in photos]
+    services = request.app.state.services
+    hashes = [store(services, user_of(request), each.data, picture_kind(each.data)) for each in photos]
     with writing(request) as session:
         subject = Subject(owner_id=user_of(request).id, name=name, noun=noun, kind=_kind(form), report={})
         session.add(subject)
@@ -106,6 +107,23 @@ def _append(session: Session, subject: Subject, photos: list[UploadedPicture], h
     for number, (photo, sha256) in enumerate(zip(photos, hashes, strict=True)):
         place = known + number
         session.add(Reference(subject_id=subject.id, position=place, sha256=sha256, filename=photo.filename))
+
+
+@router.post("/teach/together")
+def teach_together(request: Request, form: Form) -> Response:
+    """Several subjects learn in one pass."""
+    ids = [each for each in form.getlist("subject") if isinstance(each, str)]
+    with reading(request) as session:
+        subjects = [find_own(session, Subject, each, user_of(request)) for each in dict.fromkeys(ids)]
+    if len(subjects) < 2:
+        raise InputError("choose two subjects or more to teach together")
+    if faces := [each.name for each in subjects if each.kind == "face" and not each.may]:
+        raise InputError(f"{faces[0]} is a face without consent; open its page and state it there")
+    goal = text(form, "goal", "balanced")
+    if goal not in GOALS:
+        raise InputError(f"the goal must be one of {', '.join(GOALS)}, not {goal[:40]!r}")
+    payload = {"subjects": [each.id for each in subjects], "together": True, "goal": goal}
+    return go(request, f"/jobs/{queue_job(request, 'learn', payload, form)}")
 
 
 # ---------------------------------------------------------------------------------------------------------- one subject
@@ -173,7 +191,7 @@ async def change(request: Request, subject_id: str, form: Form) -> Response:
         return go(request, "/teach", "deleted")
     await run_in_threadpool(_save, request, subject_id, form, photos, masks)
     if photos or masks or do == "look":
-        queue_job(request, "look", {"subject": subject_id}, form)
+        await run_in_threadpool(queue_job, request, "look", {"subject": subject_id}, form)
     if do == "start":
         job_id = await run_in_threadpool(_start, request, subject_id, form)
         return go(request, f"/jobs/{job_id}")
@@ -192,8 +210,11 @@ def _delete(request: Request, subject_id: str) -> None:
 def _save(
     request: Request, subject_id: str, form: FormData, photos: list[UploadedPicture], masks: list[UploadedPicture]
 ) -> None:
-    hashes = [keep_picture(request, each.data) for each in photos]
-    mask_hashes = {_stem(each.filename): keep_picture(request, each.data) for each in masks}
+    services = request.app.state.services
+    hashes = [store(services, user_of(request), each.data, picture_kind(each.data)) for each in photos]
+    mask_hashes = {
+        _stem(each.filename): store(services, user_of(request), each.data, picture_kind(each.data)) for each in masks
+    }
     name, noun = _named(form)
     with writing(request) as session:
         subject = find_own(session, Subject, subject_id, user_of(request))
@@ -246,7 +267,7 @@ def training_payload(request: Request, form: FormData, kind: str) -> dict[str, A
     goal = GOAL_NAMES[whole(form, "goal", 1, most=len(GOAL_NAMES) - 1)]
     method = plans.known_method(text(form, "method", most=100))
     base = plans.base_of(request)
-    chosen = method or plans.plan(goal, kind, base).method
+    chosen = method or plans.plan(goal, kind, base)["method"]
     payload: dict[str, Any] = {
         "goal": goal,
         "seed": whole(form, "seed", 0, most=2**31 - 1),
@@ -262,20 +283,3 @@ def training_payload(request: Request, form: FormData, kind: str) -> dict[str, A
     if prompts := lines(form, "sample_prompts", most=12):
         payload["sample_prompts"] = prompts
     return payload
-
-
-@router.post("/teach/together")
-def teach_together(request: Request, form: Form) -> Response:
-    """Several subjects learn in one pass."""
-    ids = [each for each in form.getlist("subject") if isinstance(each, str)]
-    with reading(request) as session:
-        subjects = [find_own(session, Subject, each, user_of(request)) for each in dict.fromkeys(ids)]
-    if len(subjects) < 2:
-        raise InputError("choose two subjects or more to teach together")
-    if faces := [each.name for each in subjects if each.kind == "face" and not each.may]:
-        raise InputError(f"{faces[0]} is a face without consent; open its page and state it there")
-    goal = text(form, "goal", "balanced")
-    if goal not in GOALS:
-        raise InputError(f"the goal must be one of {', '.join(GOALS)}, not {goal[:40]!r}")
-    payload = {"subjects": [each.id for each in subjects], "together": True, "goal": goal}
-    return go(request, f"/jobs/{queue_job(request, 'learn', payload, form)}")

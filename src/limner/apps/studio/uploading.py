@@ -30,6 +30,7 @@ async def read_picture(request: Request, form: FormData, name: str, *, mask: boo
     return (await read_pictures(request, [file], mask=mask))[0]
 
 
-def keep_picture(request: Request, data: bytes) -> str:
+async def keep_picture(request: Request, data: bytes) -> str:
     """Store a picture for the user and return its SHA-256. Raises `QuotaExceeded`."""
-    return store(request.app.state.services, user_of(request), data, picture_kind(data))
+    services, kind = request.app.state.services, picture_kind(data)
+    return await run_in_threadpool(store, services, user_of(request), data, kind)

@@ -138,7 +138,7 @@ def seconds(value: float | None) -> str:
     if value is None:
         return "–"
     if value < 1:
-        return "under 1 s"
+        return "under 1 s" if value else "0 s"
     if value < 90:
         return f"{value:.0f} s"
     if value < 5400:

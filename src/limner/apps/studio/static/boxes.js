@@ -7,7 +7,7 @@ export function setUpBoxes(root) {
   const rows = [...root.querySelectorAll("[data-row]")];
   const field = (row, side) => row.querySelector(`[data-side=${side}]`);
   const box = (row) => SIDES.map((side) => Number(field(row, side).value || 0));
-  const style = getComputedStyle(root);
+  const style = getComputedStyle(canvas);
   let begin = null, active = 0;
 
   const draw = () => {
@@ -15,7 +15,7 @@ export function setUpBoxes(root) {
     rows.forEach((row, k) => {
       const [left, top, width, height] = box(row).map((value) => (value / 100) * canvas.width);
       if (!width || !height) return;
-      pen.strokeStyle = pen.fillStyle = style.getPropertyValue("accent-color") || style.color;
+      pen.strokeStyle = pen.fillStyle = style.color;
       pen.globalAlpha = k === active ? 0.25 : 0.12;
       pen.fillRect(left, top, width, height);
       pen.globalAlpha = 1;
