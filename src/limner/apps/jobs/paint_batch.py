@@ -46,7 +46,7 @@ class _Checked:
     @property
     def same(self) -> tuple[Any, ...]:
         """Equal for orders with the same concepts at the same scales."""
-        return tuple((id(c), scale) for c, (_, scale) in zip(self.concepts, self.order.worn, strict=True))
+        return tuple((id(c), scale) for c, (_, scale) in zip(self.concepts, self.order.concepts, strict=True))
 
 
 def paint_batch(
@@ -57,7 +57,7 @@ def paint_batch(
     by_choice: dict[BaseChoice, list[tuple[int, PaintOrder, list[Concept]]]] = {}
     for number, order in enumerate(orders):
         try:
-            concepts = read_concepts([path for path, _ in order.worn], hot)
+            concepts = read_concepts([path for path, _ in order.concepts], hot)
             choice = _choice(order, concepts)
         except Exception as error:  # whatever it is, it belongs to this order alone
             yield Outcome(number, error, 1)
@@ -107,11 +107,11 @@ def _check(base: Any, number: int, order: PaintOrder, concepts: list[Concept], h
             f"{base.name} paints pictures of {base.picture_size} x {base.picture_size} pixels, not of {order.size}; "
             "leave the size out"
         )
-    for _, scale in order.worn:
+    for _, scale in order.concepts:
         check_scale(scale)
     adapters = [
         adapter_of(concept, base, scale=scale, any_base=order.any_base, hot=hot)
-        for concept, (_, scale) in zip(concepts, order.worn, strict=True)
+        for concept, (_, scale) in zip(concepts, order.concepts, strict=True)
     ]
     handles = [answer.handle for adapter in adapters for answer in adapter.answers]
     check_prompts([order.prompt, *([order.negative] if order.negative.strip() else [])], handles=handles)
@@ -166,7 +166,7 @@ def _one_concept(base: Any, part: Sequence[_Checked], hot: Concepts) -> list[Pic
         [one.order.prompt for one in part],
         concepts=part[0].concepts,
         seed=[one.order.seed for one in part],
-        scale=[scale for _, scale in order.worn] or 1.0,
+        scale=[scale for _, scale in order.concepts] or 1.0,
         hot=hot,
         **arguments,
     )
