@@ -28,11 +28,14 @@ class Studio:
     """A `limner studio` process on a free port of 127.0.0.1, with its data in `folder`.
 
     words: further flags of the command
+    login: whether it asks for tokens; `new_user` makes them
     env: variables of its environment beside this process's own
     """
 
-    def __init__(self, folder: Path, *, words: Sequence[str] = (), env: dict[str, str] | None = None) -> None:
-        self.folder, self.words, self.env = folder, tuple(words), env or {}
+    def __init__(
+        self, folder: Path, *, words: Sequence[str] = (), login: bool = False, env: dict[str, str] | None = None
+    ) -> None:
+        self.folder, self.words, self.env = folder, (*words, *(["--login"] if login else [])), env or {}
         self.port = free_port()
         self.log = folder.parent / f"{folder.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -40,6 +43,11 @@ class Studio:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def new_user(self, name: str) -> str:
+        """Add a user, the first as an administrator; the user's token."""
+        command = [sys.executable, "-m", "limner", "studio", "--data", str(self.folder), "--new-token", name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     @property
     def pid(self) -> int:
@@ -98,9 +106,13 @@ class Studio:
 
 
 @contextlib.contextmanager
-def studio(folder: Path, *, words: Sequence[str] = (), env: dict[str, str] | None = None) -> Iterator[Studio]:
+def studio(
+    folder: Path, *, words: Sequence[str] = (), login: bool = False, env: dict[str, str] | None = None
+) -> Iterator[Studio]:
     """A running studio, ended afterwards in any case."""
-    server = Studio(folder, words=words, env=env)
+    server = Studio(folder, words=words, login=login, env=env)
+    if login:
+        server.new_user("admin")
     server.start()
     try:
         yield server
