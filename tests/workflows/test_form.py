@@ -15,7 +15,7 @@ from limner.library.settings import checked_settings
 from limner.methods import find, methods
 from limner.workflows import choose_method, form
 from limner.workflows.choose_method import measured
-from limner.workflows.form import compute_facts, fields_of, memory_of_method, methods_table, picture_seconds
+from limner.workflows.form import compute_facts, fields_of, memory_of_method, methods_table, picture_seconds, tuned_by
 from limner.workflows.quick_estimate import Speed, class_images, quick_estimate, store_speed, stored_speed, work
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL")
@@ -58,8 +58,17 @@ def test_every_choice_of_a_field_is_allowed() -> None:
 def test_the_stored_facts_are_those_of_the_recipes() -> None:
     rows = {row["name"]: row for row in methods_table()}
     for name in methods():
-        assert {key: rows[name][key] for key in ("framework", "together")} == compute_facts(name), "run docs.generate"
+        computed = compute_facts(name)
+        assert {key: rows[name][key] for key in ("framework", "together")} == {
+            key: computed[key] for key in ("framework", "together")
+        }, "run docs.generate"
+        assert list(tuned_by(name)) == computed["tuned_by"]
     assert rows["dreambooth"]["measured"] == measured()["dreambooth"]
+
+
+def test_updates_of_pretraining_are_not_those_of_a_subject() -> None:
+    assert tuned_by("dreambooth") == ("steps", "lr")
+    assert not tuned_by("ip_adapter")  # its steps and rate are those of its pre-training
 
 
 def test_a_users_own_method_has_a_form_and_facts(tmp_path: Path) -> None:

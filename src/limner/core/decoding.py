@@ -88,6 +88,18 @@ def text_of(source: Path, field: str) -> str:
         return str(image.info.get(field, ""))
 
 
+ORIENTATION = 0x0112
+"""The EXIF tag of a picture's orientation."""
+
+
+def orientation_of(source: Path) -> int:
+    """The orientation that a picture file's EXIF has, from 1 (upright, also without EXIF) to 8. Raises `PictureError`
+    where the file cannot be read."""
+    with _opened(source, str(source)) as image:
+        value = _guarded(str(source), lambda: image.getexif().get(ORIENTATION, 1))
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
 def converted(image: Image.Image, *, name: str, own: bool = False) -> Decoded:
     """An opened picture as RGB: rotated as its EXIF says, white where it is transparent, 16 bits scaled to 8. With
     `own`, the given picture may be changed. Raises `PictureError` where it cannot be decoded."""

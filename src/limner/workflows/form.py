@@ -96,9 +96,7 @@ def methods_table(base: str = "pocket") -> list[dict[str, Any]]:
 
 def facts_of_method(name: str) -> dict[str, Any]:
     """The framework of a method, and whether many subjects learn in one pass of it."""
-    function = find(name)
-    known = {} if place_of(function) else _stored()
-    row = known.get(name) or compute_facts(name)
+    row = _facts(name)
     return {"framework": row["framework"], "together": row["together"]}
 
 
@@ -114,10 +112,30 @@ def picture_seconds() -> float:
     return float(_stored()[PAINTING]["seconds"])
 
 
+def tuned_by(name: str) -> tuple[str, ...]:
+    """The settings of a method that are numbers of updates or learning rates of what is learned for each subject; those
+    of its pre-training are left out."""
+    return tuple(_facts(name)["tuned_by"])
+
+
 def compute_facts(name: str) -> dict[str, Any]:
     """The facts of a method, from its recipe. Loads torch."""
-    recipe = find(name)(Subject("<rex>", "dog"))
-    return {"framework": recipe.framework, "together": not recipe.why_not_stackable}
+    function, subject = find(name), Subject("<rex>", "dog")
+    recipe = function(subject)
+    usual = [(stage.steps, stage.lr) for stage in recipe.tuning]
+    tuned = []
+    for setting in settings(function):
+        if setting.name in ("steps", "lr") or setting.name.endswith(("_steps", "_lr")):
+            changed = function(subject, **{setting.name: 2 * setting.default or 1})
+            if [(stage.steps, stage.lr) for stage in changed.tuning] != usual:
+                tuned.append(setting.name)
+    return {"framework": recipe.framework, "together": not recipe.why_not_stackable, "tuned_by": tuned}
+
+
+def _facts(name: str) -> dict[str, Any]:
+    """The row of a method; that of a user's own method, or of one that facts.json lacks, is computed."""
+    known = {} if place_of(find(name)) else _stored()
+    return known.get(name) or compute_facts(name)
 
 
 @functools.cache

@@ -52,7 +52,19 @@ if TYPE_CHECKING:
 UNFINISHED = "unfinished"
 """Name of the folder, beside the concepts, for the checkpoints of unfinished subjects."""
 ALONE_ONLY = (
-    *("stop", "without", "pool", "auxiliary", "segment", "caption", "hold_out", "budget", "sample_every", "after"),
+    *(
+        "stop",
+        "without",
+        "pool",
+        "auxiliary",
+        "segment",
+        "caption",
+        "hold_out",
+        "budget",
+        "sample_every",
+        "states",
+        "after",
+    ),
     "beside",
 )
 """Fields of a request that only a single subject can have."""

@@ -22,7 +22,7 @@ from limner.library.settings import checked_settings
 from limner.methods import find
 
 from .choose_method import Choice, choose, measured
-from .form import memory_of_method, picture_seconds
+from .form import memory_of_method, picture_seconds, tuned_by
 
 REFERENCE = "dreambooth"
 """The method by whose updates a machine's speed is measured. It was measured on the bench, and its updates are nothing
@@ -104,7 +104,7 @@ def quick_estimate(
 def work(method: str, chosen: Mapping[str, Any]) -> float:
     """The work of training by these settings as a multiple of that by the defaults: updates times pictures in each."""
     usual = {setting.name: setting.default for setting in settings(find(method))}
-    counts = [name for name in usual if name == "steps" or name.endswith("_steps")]
+    counts = [name for name in tuned_by(method) if name.endswith("steps")]
     before = sum(usual[name] for name in counts)
     share = sum(chosen[name] for name in counts) / before if before else 1.0
     return share * (chosen["batch"] / usual["batch"] if usual.get("batch") else 1.0)

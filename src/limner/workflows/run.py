@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 from .requests import (
     BaseChoice,
     CheckRequest,
+    CompareRequest,
+    EstimateRequest,
     ExportRequest,
+    ImportRequest,
     LearnRequest,
+    LookRequest,
+    MergeRequest,
     PaintRequest,
     PretrainRequest,
     PublishRequest,
     Request,
     ScoreRequest,
+    StatesRequest,
     SwapRequest,
     TryOnRequest,
 )
@@ -85,4 +91,28 @@ def run(
             from .pretrain_request import pretrain_request
 
             return pretrain_request(request, **about)
+        case LookRequest():
+            from .look_subject import look_subject
+
+            return look_subject(request, **about)
+        case EstimateRequest():
+            from .estimate import estimate_request
+
+            return estimate_request(request, **about)
+        case StatesRequest():
+            from .states import states_request
+
+            return states_request(request, controls=controls, **about)
+        case CompareRequest():
+            from .compare import compare_request
+
+            return compare_request(request, controls=controls, **about)
+        case MergeRequest():
+            from .merge_request import merge_request
+
+            return merge_request(request, **about)
+        case ImportRequest():
+            from .import_request import import_request
+
+            return import_request(request, **about)
     raise TypeError(f"there is no workflow for {type(request).__name__}")

@@ -7,6 +7,7 @@ events. Nothing heavy is imported here.
 from __future__ import annotations
 
 from .reading import REQUESTS, BaseChoice, ConceptChoice, Request, Settings, plain_data, read_request
+from .studio import CompareRequest, EstimateRequest, ImportRequest, LookRequest, MergeRequest, StatesRequest
 from .work import (
     CheckRequest,
     ExportRequest,
@@ -24,16 +25,22 @@ __all__ = [
     "REQUESTS",
     "BaseChoice",
     "CheckRequest",
+    "CompareRequest",
     "ConceptChoice",
+    "EstimateRequest",
     "ExportRequest",
     "FurtherSubject",
+    "ImportRequest",
     "LearnRequest",
+    "LookRequest",
+    "MergeRequest",
     "PaintRequest",
     "PretrainRequest",
     "PublishRequest",
     "Request",
     "ScoreRequest",
     "Settings",
+    "StatesRequest",
     "SwapRequest",
     "TryOnRequest",
     "plain_data",
