@@ -81,7 +81,7 @@ def test_openais_client_lists_models_paints_and_edits(openai_client: openai.Open
     assert answer.usage is not None
     assert answer.usage.output_tokens > 0
     first, second = (opened(each.b64_json) for each in answer.data)
-    assert first.size == (64, 64)
+    assert first.size == (128, 128)
     assert first.tobytes() != second.tobytes()
     again = openai_client.images.generate(prompt="a <rex> on a beach", model="rex", extra_body=FEW)
     assert again.data is not None
@@ -89,18 +89,22 @@ def test_openais_client_lists_models_paints_and_edits(openai_client: openai.Open
     base = openai_client.images.generate(prompt="a dog on a beach", model="pocket", extra_body=FEW)
     assert base.data is not None
     assert opened(base.data[0].b64_json).tobytes() != first.tobytes()
-    edit = openai_client.images.edit(image=("a.png", png("green")), prompt="a dog", model="rex", extra_body={"seed": "1"})
+    edit = openai_client.images.edit(
+        image=("a.png", png("green")), prompt="a dog", model="rex", extra_body={"seed": "1"}
+    )
     assert edit.data is not None
-    assert opened(edit.data[0].b64_json).size == (64, 64)
+    assert opened(edit.data[0].b64_json).size == (128, 128)
 
 
 def test_openais_client_reads_a_stream(openai_client: openai.OpenAI) -> None:
     events = list(openai_client.images.generate(prompt="a dog", stream=True, extra_body=FEW))
     assert [event.type for event in events] == ["image_generation.completed"]
     event: Any = events[0]
-    assert opened(event.b64_json).size == (64, 64)
+    assert opened(event.b64_json).size == (128, 128)
     edits = list(
-        openai_client.images.edit(image=("a.png", png()), prompt="a dog", stream=True, extra_body={"num_inference_steps": 2})
+        openai_client.images.edit(
+            image=("a.png", png()), prompt="a dog", stream=True, extra_body={"num_inference_steps": 2}
+        )
     )
     assert [event.type for event in edits] == ["image_edit.completed"]
 
@@ -157,7 +161,9 @@ def test_bytes_that_are_no_request_are_answered_or_dropped(live: tuple[str, Stud
 # ------------------------------------------------------------------------------------------------------- limner studio
 
 
-def test_a_server_for_other_machines_is_refused_without_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_for_other_machines_is_refused_without_a_token(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = ["--data", str(tmp_path)]
     assert main(["studio", "--host", "0.0.0.0", "--port", "0", *data]) == 1
     assert f"limner studio --new-token NAME --data {tmp_path}" in capsys.readouterr().err
