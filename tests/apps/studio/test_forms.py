@@ -107,7 +107,7 @@ def test_teaching_takes_goal_method_and_changed_settings(studio: Studio) -> None
     assert answer.headers["location"] == f"/jobs/{job.id}"
     assert job.kind == "learn"
     assert job.payload == {
-        "subject": number, "goal": "fast", "seed": 5, "sample_every": 3, "hold_out": 1, "keep": "best",
+        "subject": number, "goal": "fast", "seed": 5, "sample_every": 3, "hold_out": 1, "keep": "best", "states": 4,
         "method": "textual_inversion", "settings": {"steps": 7}, "sample_prompts": ["<bo> runs", "<bo> sits"],
     }  # fmt: skip
 
