@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 import structlog
 from fastapi import Depends, FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from limner import __version__
@@ -25,7 +26,7 @@ from .images import routes as images
 from .limits import BodyLimits
 from .logs import set_up_logs
 from .routes import boards, concepts, conversations, jobs, methods, pictures, scores, subjects, users
-from .services import Services, open_services
+from .services import Services, close_services, open_services
 from .uploads import close_form
 
 MODULES = (
@@ -44,7 +45,7 @@ def create_app(config: Config, *, services: Callable[[Config], Services] = open_
         try:
             yield
         finally:
-            close(app.state.services)
+            await run_in_threadpool(close_services, app.state.services)
 
     app = FastAPI(
         title="limner",
@@ -75,11 +76,6 @@ def _mount_pages(app: FastAPI) -> None:
     """Add the studio's pages, where they are installed: the API stands below them and does not import them."""
     if find_spec("limner.apps.studio") is not None:
         import_module("limner.apps.studio.pages").mount_studio(app)
-
-
-def close(services: Services) -> None:
-    services.stopping.set()
-    services.database.close()
 
 
 class Observed:

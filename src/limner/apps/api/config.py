@@ -79,11 +79,10 @@ class Config:
     def needs_login(self) -> bool:
         return self.login == "tokens" or (self.login == "auto" and not is_loopback(self.host))
 
-    @property
-    def address(self) -> str:
+    def address_at(self, port: int) -> str:
         """The address for a browser on this machine."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 from sqlalchemy import func, select
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import AppStatus
 from starlette.concurrency import run_in_threadpool
 
 from limner.apps.jobs.tables import Job, JobEvent, User
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from fastapi import Request
 
     from .services import Services
+
+# streams end by `Services.stopping`; the library's own flag would end those of every server in the process
+AppStatus.disable_automatic_graceful_drain()
 
 EVERY = 0.4  # seconds between two looks
 MOST = 200  # events of one look

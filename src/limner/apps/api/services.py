@@ -16,6 +16,7 @@ import structlog
 from limner.apps.jobs import users
 from limner.apps.jobs.database import open_database
 from limner.apps.jobs.files import open_files
+from limner.apps.jobs.painter import Painter
 from limner.apps.jobs.tables import User
 
 from .config import Config
@@ -26,6 +27,8 @@ from .thumbnails import Thumbnails
 if TYPE_CHECKING:
     from limner.apps.jobs.database import Database
 
+PATIENCE = 30.0
+"""Seconds for pictures that wait, and for a training's checkpoint, when the server ends."""
 log = structlog.get_logger("limner.api")
 
 
@@ -79,12 +82,25 @@ def _status(path: Path) -> tuple[int, int] | None:
 
 
 def open_services(config: Config) -> Services:
-    """Open the database and the file store. Neither torch nor a base is loaded; the first job loads them."""
+    """Open the database and the file store, and start the painter and the worker of this process, if it has any.
+    Neither torch nor a base is loaded; the first job loads them."""
     config.data.mkdir(parents=True, exist_ok=True)
     database = open_database(config.database_url)
     files = open_files(config.files_url)
     me = None if config.needs_login else users.me(database)
-    return Services(config, database, files, read_secret(config.data / "secret"), me)
+    services = Services(config, database, files, read_secret(config.data / "secret"), me)
+    if config.workers:
+        services.painter = Painter(window=config.window)
+    return services
+
+
+def close_services(services: Services) -> None:
+    """Close everything: a running training is checkpointed and handed back, and pictures that wait are painted where
+    there is time."""
+    services.stopping.set()
+    if services.painter is not None:
+        services.painter.close(timeout=PATIENCE)
+    services.database.close()
 
 
 def read_secret(path: Path) -> bytes:

@@ -32,6 +32,7 @@ from . import (
     publish,
     report,
     score,
+    studio,
     swap,
     try_on,
     words,
@@ -124,4 +125,5 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     doctor.add_to(commands)
     pretrain.add_to(commands, arguments)
     demo.add_to(commands)
+    studio.add_to(commands)
     return parser, dict(commands.choices)

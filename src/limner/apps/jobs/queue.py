@@ -23,8 +23,8 @@ from .database import Database
 from .ordering import fair_position
 from .ordering import move as move
 from .quotas import QuotaExceeded as QuotaExceeded
-from .quotas import check_quota, locked_user
-from .tables import Job, JobEvent, new_id
+from .quotas import check_quota, is_spent, locked_user
+from .tables import Job, JobEvent, User, new_id
 from .wishes import ENDED, WISHES, Wishes
 from .wishes import wish as wish
 
@@ -118,7 +118,10 @@ def renew(database: Database, job_id: str, worker: str, lease: float = LEASE) ->
     with database.session() as session:
         job = held(session, job_id, worker)
         job.lease = database.now(session) + timedelta(seconds=lease)
-        wishes = Wishes(**{name: bool(job.wishes.get(name)) for name in WISHES if name != "resume"})
+        asked = {name: bool(job.wishes.get(name)) for name in WISHES if name != "resume"}
+        owner = session.get(User, job.owner_id)
+        spent = owner is not None and is_spent(session, owner, database.now(session))
+        wishes = Wishes(**asked, quota=spent)
         job.wishes = {name: count for name, count in job.wishes.items() if name not in ("sample", "save")}
         return wishes
 
@@ -129,14 +132,30 @@ def record(
     worker: str,
     events: Sequence[Mapping[str, Any]],
     progress: Mapping[str, Any] | None = None,
+    *,
+    checkpoint: Mapping[str, Any] | None = None,
+    store: Callable[[Session], object] | None = None,
 ) -> None:
-    """Append events to a job, and set its progress where it is given. Raises `LeaseLost`."""
+    """Append events to a job.
+
+    Args:
+        events: JSON objects with a key "event".
+        progress: the job's progress, where it changed.
+        checkpoint: the job's checkpoint in the file store, where it changed.
+        store: called in the same transaction, to add rows that the events name.
+
+    Raises `LeaseLost`.
+    """
     with database.session() as session:
         job = held(session, job_id, worker)
         now = database.now(session)
         session.add_all(JobEvent(job_id=job_id, time=now, record=dict(each)) for each in events)
         if progress is not None:
             job.progress = dict(progress)
+        if checkpoint is not None:
+            job.checkpoint = dict(checkpoint)
+        if store is not None:
+            store(session)
 
 
 def finish(

@@ -36,11 +36,22 @@ def check_quota(session: Session, user: User, now: datetime) -> None:
                 f"{user.name} has {number} jobs that wait, run or are paused, and may have {user.most_jobs}; wait until "
                 "one is done, or cancel one"
             )
-    if user.most_seconds and (spent := seconds_of_day(session, user.id, now)) >= user.most_seconds:
+    check_seconds(session, user, now)
+
+
+def check_seconds(session: Session, user: User, now: datetime) -> None:
+    """Raise `QuotaExceeded` where the user's seconds of work are used up."""
+    if is_spent(session, user, now):
+        spent = seconds_of_day(session, user.id, now)
         raise QuotaExceeded(
             f"{user.name} has used {spent:,.0f} seconds of work within 24 hours, and may use {user.most_seconds:,}; "
             "try again later"
         )
+
+
+def is_spent(session: Session, user: User, now: datetime) -> bool:
+    """Whether the user's seconds of work within 24 hours are used up."""
+    return bool(user.most_seconds) and seconds_of_day(session, user.id, now) >= user.most_seconds
 
 
 def seconds_of_day(session: Session, user_id: str, now: datetime) -> float:

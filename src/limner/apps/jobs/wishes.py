@@ -11,6 +11,7 @@ from limner.errors import InputError, UnknownName
 
 from .database import Database
 from .ordering import fair_position
+from .quotas import check_seconds, locked_user
 from .tables import Job, JobEvent
 
 WISHES = ("pause", "stop", "cancel", "sample", "save", "resume")
@@ -20,13 +21,14 @@ ENDED = ("done", "failed", "cancelled")
 @dataclass(frozen=True)
 class Wishes:
     """What people ask of a running job. `pause`, `stop` and `cancel` stay until the job ends; `sample` and `save` are
-    given once."""
+    given once. `quota` says that the owner's seconds of work are used up, for which a job is paused too."""
 
     pause: bool = False
     stop: bool = False
     cancel: bool = False
     sample: bool = False
     save: bool = False
+    quota: bool = False
 
 
 def wish(database: Database, job_id: str, what: str) -> str:
@@ -77,6 +79,7 @@ def _change(session: Session, job: Job, what: str, database: Database) -> None:
         case "resume", "queued":
             pass
         case "resume", "paused" | "failed":
+            check_seconds(session, locked_user(session, job.owner_id), now)
             job.position = fair_position(session, job.owner_id)
             job.state, job.ended, job.failure, job.attempts = "queued", None, "", 0
         case "stop", "queued" | "paused" if job.started is not None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 
-from limner.apps.jobs.queue import submit, wish
 from limner.apps.jobs.quotas import check_quota
 from limner.apps.jobs.tables import Job, Picture, User, new_id, now
+from limner.apps.jobs.wishes import wish
 from limner.core.provenance import png_fields
 from limner.errors import InputError
 
 from ..errors import ApiError
-from ..routes.common import store
+from ..routes.common import add_job, store
 from .answers import Answered
 from .fields import Edit
 from .naming import Worn, name_concepts, named_concepts
@@ -227,9 +227,7 @@ def _account(services: Services, planned: Plan, job_id: str, numbers: list[str],
 
 async def _by_queue(request: Request, services: Services, planned: Plan) -> AsyncIterator[Answered]:
     """Pictures painted by workers elsewhere, as a job of the queue."""
-    number = await run_in_threadpool(
-        lambda: submit(services.database, owner=planned.user.id, kind="paint", payload=planned.payload)
-    )
+    number = await run_in_threadpool(lambda: add_job(services, planned.user, "paint", planned.payload))
     end = time.monotonic() + services.config.limits.wait_seconds
     while not (job := await run_in_threadpool(_over, services, number)):
         await asyncio.sleep(0.1)

@@ -14,6 +14,8 @@ from starlette.responses import Response
 from limner.apps.jobs import access, uploads
 from limner.apps.jobs.access import T
 from limner.apps.jobs.audit import audit
+from limner.apps.jobs.payloads import check_payload
+from limner.apps.jobs.queue import submit
 from limner.apps.jobs.tables import Concept, Share, User
 
 from ..auth import require_admin, user_of
@@ -61,6 +63,14 @@ def mine(table: type[T], user: User) -> Select[T]:
 def store(services: Services, user: User, data: bytes, media_type: str) -> str:
     """Store a file for a user and return its SHA-256. Raises `QuotaExceeded` where it does not fit."""
     return uploads.store(services.database, services.files, data, owner=user.id, media_type=media_type)
+
+
+def add_job(services: Services, user: User, kind: str, payload: dict[str, Any]) -> str:
+    """Check a payload, add its job to the queue and return the job's id. Raises `InputError` for a payload that cannot
+    be read, `NotFound` for a thing that the user may not see, and `QuotaExceeded`."""
+    with services.database.reading() as session:
+        checked = check_payload(session, user, kind, payload, bases=(services.config.base,))
+    return submit(services.database, owner=user.id, kind=kind, payload=checked)
 
 
 def note(session: Session, request: Request, action: str, about: str = "", **detail: Any) -> None:

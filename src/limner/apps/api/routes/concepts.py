@@ -12,15 +12,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from limner.apps.jobs.queue import submit
 from limner.apps.jobs.tables import Concept, Share, User, now
 from limner.core.subject import check_name
 from limner.errors import FileError, InputError
 
 from ..errors import ApiError, not_found
 from ..fields import Fields, Line, Name, Record, check_line
+from ..services import Services
 from ..uploads import plain_filename, read_form, read_upload
-from .common import Me, Work, file_response, find_own, find_visible, mine, note, store
+from .common import Me, Work, add_job, file_response, find_own, find_visible, mine, note, store
 from .records import concept_record
 
 router = APIRouter(prefix="/api/concepts", tags=["concepts"])
@@ -115,10 +115,10 @@ def _text(value: Any, name: str) -> str:
         raise InputError(f"the field {name}: {error}") from error
 
 
-def _import(work: Any, me: User, data: bytes, filename: str, about: dict[str, str]) -> Record:
+def _import(work: Services, me: User, data: bytes, filename: str, about: dict[str, str]) -> Record:
     sha256 = store(work, me, data, MEDIA_TYPE)
-    payload = {"file": sha256, "filename": filename, **about}
-    return {"job": submit(work.database, owner=me.id, kind="import", payload=payload)}
+    payload = {"file": sha256, "filename": filename, **{name: text for name, text in about.items() if text}}
+    return {"job": add_job(work, me, "import", payload)}
 
 
 def check_safetensors(data: bytes) -> None:
@@ -243,8 +243,7 @@ def check_concept(number: str, work: Work, me: Me) -> Record:
     return _start(work, me, number, "check", {})
 
 
-def _start(work: Any, me: User, number: str, kind: str, fields: Record) -> Record:
+def _start(work: Services, me: User, number: str, kind: str, fields: Record) -> Record:
     with work.database.reading() as session:
         find_visible(session, Concept, number, me)
-    payload = {"concept": {"id": number}, **fields}
-    return {"job": submit(work.database, owner=me.id, kind=kind, payload=payload)}
+    return {"job": add_job(work, me, kind, {"concept": {"id": number}, **fields})}

@@ -9,15 +9,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
 
-from limner.apps.jobs import queue
 from limner.apps.jobs.ordering import move
 from limner.apps.jobs.tables import Job, User
 from limner.apps.jobs.wishes import wish
 
 from ..events import stream_events
 from ..fields import Fields, Id, Number, Record, Word
-from ..payloads import check_payload
-from .common import Limit, Me, Work, find_own, note
+from .common import Limit, Me, Work, add_job, find_own, note
 from .records import job_record
 
 router = APIRouter(prefix="/api", tags=["jobs"])
@@ -38,11 +36,9 @@ class Place(Fields):
 
 
 @router.post("/jobs", status_code=202)
-def submit_job(job: NewJob, request: Request, work: Work, me: Me) -> Record:
+def submit_job(job: NewJob, work: Work, me: Me) -> Record:
     """Add a job to the queue."""
-    payload = check_payload(work, me, job.kind, job.payload)
-    number = queue.submit(work.database, owner=me.id, kind=job.kind, payload=payload)
-    return show_job(number, work, me)
+    return show_job(add_job(work, me, job.kind, job.payload), work, me)
 
 
 @router.get("/jobs")
@@ -81,8 +77,7 @@ def repeat_job(number: str, work: Work, me: Me) -> Record:
     """Add the same job once more."""
     with work.database.reading() as session:
         row = find_own(session, Job, number, me)
-    payload = check_payload(work, me, row.kind, row.payload)
-    return show_job(queue.submit(work.database, owner=me.id, kind=row.kind, payload=payload), work, me)
+    return show_job(add_job(work, me, row.kind, row.payload), work, me)
 
 
 @router.post("/jobs/{number}/move")

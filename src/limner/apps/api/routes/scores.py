@@ -7,11 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import Field
 
-from limner.apps.jobs.queue import submit
 from limner.apps.jobs.tables import Concept
 
 from ..fields import Fields, Id, Prompt, Record, Seed
-from .common import Me, Work, find_visible, mine
+from .common import Me, Work, add_job, mine
 
 router = APIRouter(prefix="/api/scores", tags=["scores"])
 
@@ -37,7 +36,5 @@ def list_scores(work: Work, me: Me) -> Record:
 @router.post("", status_code=202)
 def score_concept(score: NewScore, work: Work, me: Me) -> Record:
     """Start the job that paints a concept and scores it beside its base."""
-    with work.database.reading() as session:
-        find_visible(session, Concept, score.concept, me)
     payload = {"concept": {"id": score.concept}, **score.model_dump(exclude={"concept"})}
-    return {"job": submit(work.database, owner=me.id, kind="score", payload=payload)}
+    return {"job": add_job(work, me, "score", payload)}

@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
-from limner.apps.jobs.queue import submit
 from limner.apps.jobs.tables import Reference, Subject, User, now
 from limner.core.subject import KINDS, check_name, check_noun
 from limner.errors import InputError
@@ -20,7 +19,7 @@ from ..errors import ApiError, not_found
 from ..fields import Caption, Fields, Line, Record, check_line, check_text
 from ..thumbnails import thumbnail
 from ..uploads import UploadedPicture, decode_picture, read_form, read_upload
-from .common import Me, Work, file_response, find_own, note, picture_kind, store
+from .common import Me, Work, add_job, file_response, find_own, note, picture_kind, store
 from .records import reference_record, subject_record
 
 if TYPE_CHECKING:
@@ -210,7 +209,7 @@ def look_at_subject(number: str, work: Work, me: Me) -> Record:
     """Start the job that reports what is read of the pictures: cuts, masks, near-duplicates, captions, faces."""
     with work.database.reading() as session:
         find_own(session, Subject, number, me)
-    return {"job": submit(work.database, owner=me.id, kind="look", payload={"subject": number})}
+    return {"job": add_job(work, me, "look", {"subject": number})}
 
 
 @router.post("/{number}/pictures", status_code=201)

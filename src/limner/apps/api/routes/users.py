@@ -22,7 +22,7 @@ from .records import token_record, user_record, when
 
 router = APIRouter(prefix="/api", tags=["users"])
 Role = Literal["admin", "member"]
-LARGEST = 2**53
+LARGEST, LARGEST_BYTES = 2**31 - 1, 2**53
 
 
 class NewUser(Fields):
@@ -131,8 +131,9 @@ def create_user(user: NewUser, work: Work, admin: Admin) -> Record:
 
 def _check_quotas(fields: Record) -> None:
     for name, value in fields.items():
-        if name.startswith("most_") and value is not None and not 0 <= value < LARGEST:
-            raise ApiError(400, "invalid_field", f"{name} must be from 0 (no limit) to {LARGEST:,}, not {value}")
+        most = LARGEST_BYTES if name == "most_bytes" else LARGEST
+        if name.startswith("most_") and value is not None and not 0 <= value <= most:
+            raise ApiError(400, "invalid_field", f"{name} must be from 0 (no limit) to {most:,}, not {str(value)[:40]}")
 
 
 @router.patch("/users/{number}")
