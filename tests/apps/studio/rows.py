@@ -107,7 +107,7 @@ def fill(
                 "done": 10 * (k + 1),
                 "sha256": weights if k == 2 else "0" * 64,
                 "pictures": [painted[k].id],
-                "scores": {"likeness": 0.5 + k / 10, "prompt": 0.9},
+                "scores": {"likeness": 0.5 + k / 10, "prompt_accuracy": 0.9},
             }
             for k in range(3)
         ]
@@ -133,7 +133,7 @@ def _learn_job(user: User, words: str) -> Job:
 def _pictures(session: Any, user: User, rows: dict[str, Any], hashes: list[str], words: str) -> list[Picture]:
     """Pictures in the gallery, of a comparison, and samples of the training with their events."""
     concepts = [{"id": rows["concept"].id, "name": "rex", "scale": 1.0}]
-    scores = {"likeness": 0.71, "prompt": 0.9}
+    scores = {"likeness": 0.71, "prompt_accuracy": 0.9}
     about = [("gallery", rows["queued"].id, words)] * 3 + [("compare", rows["compare"].id, "<rex> in the snow")] * 2
     about += [("sample", rows["learn"].id, words)] * 3
     painted = [

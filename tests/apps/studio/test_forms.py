@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
+from limner.apps.jobs.payloads import check_payload
 from limner.apps.jobs.tables import Board, Concept, Conversation, Job, Picture, Reference, Subject, User
 from limner.apps.studio.canvases import extended, rectangle
 from limner.core.picture import Picture as Painted
@@ -23,8 +24,10 @@ FACE = {"name": "ada", "noun": "woman", "kind": "face"}
 def last_job(studio: Studio) -> Job:
     with studio.services.database.reading() as session:
         job = session.scalars(select(Job).order_by(Job.created.desc())).first()
-        session.expunge_all()
         assert job is not None
+        if job.kind not in ("converse", "states"):
+            check_payload(session, session.get_one(User, job.owner_id), job.kind, job.payload)
+        session.expunge_all()
         return job
 
 
@@ -104,7 +107,7 @@ def test_teaching_takes_goal_method_and_changed_settings(studio: Studio) -> None
     assert answer.headers["location"] == f"/jobs/{job.id}"
     assert job.kind == "learn"
     assert job.payload == {
-        "subject": number, "goal": "fast", "seed": 5, "sample_every": 3, "hold_out": 1, "keep": "best",
+        "subject": number, "goal": "fast", "seed": 5, "sample_every": 3, "hold_out": 1, "keep": "best", "states": 4,
         "method": "textual_inversion", "settings": {"steps": 7}, "sample_prompts": ["<bo> runs", "<bo> sits"],
     }  # fmt: skip
 
@@ -266,15 +269,15 @@ def test_a_likeness_is_sent_to_work(
 
 
 def test_try_it_teaches_again_with_the_advised_change(studio: Studio) -> None:
-    studio.post("/concepts/{concept}/try", {"remedy": "fewer"})
+    assert "Try it" in studio.get("/concepts/{concept}").text
+    studio.post("/concepts/{concept}/try")
     job = last_job(studio)
     assert (job.kind, job.payload["method"], job.payload["subject"]) == (
         "learn",
         "lora_dreambooth",
         studio.ids["subject"],
     )
-    assert job.payload["settings"] == {"steps": 100, "lr": 0.001}
-    assert studio.post("/concepts/{concept}/try", {"remedy": "more"}).status_code == 400
+    assert job.payload["settings"] != {"steps": 200, "lr": 0.001}
 
 
 def test_another_state_is_used(studio: Studio) -> None:
@@ -297,10 +300,10 @@ def test_only_safetensors_are_imported(studio: Studio) -> None:
 def test_comparing_takes_likenesses_prompts_and_seeds(studio: Studio) -> None:
     studio.post(
         "/compare",
-        {"concept": studio.ids["concept"], "prompts": "{} runs\n{} sits", "seed": "4", "count": "2", "plain": "1"},
+        {"concept": studio.ids["concept"], "prompts": "{} runs\n{} sits", "seed": "4", "count": "2", "base_too": "1"},
     )
     payload = last_job(studio).payload
-    assert (payload["prompts"], payload["seeds"], payload["plain"]) == (["{} runs", "{} sits"], [4, 5], True)
+    assert (payload["prompts"], payload["seeds"], payload["base_too"]) == (["{} runs", "{} sits"], [4, 5], True)
 
 
 def test_a_comparison_has_a_column_for_each_likeness_and_the_base(studio: Studio) -> None:

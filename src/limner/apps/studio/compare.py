@@ -57,7 +57,7 @@ def start(request: Request, form: Form) -> Response:
         "concepts": [{"id": each, "scale": 1.0} for each in ids],
         "prompts": prompts,
         "seeds": [first + k for k in range(whole(form, "count", 1, least=1, most=4))],
-        "plain": flag(form, "plain"),
+        "base_too": flag(form, "base_too"),
     }
     return go(request, f"/compare/{queue_job(request, 'compare', payload, form)}")
 

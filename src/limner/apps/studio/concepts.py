@@ -19,10 +19,11 @@ from limner.apps.api.routes.common import file_response, find_own, find_visible,
 from limner.apps.api.uploads import plain_filename, read_upload
 from limner.apps.jobs.tables import Concept, Job, Picture, Share, User
 from limner.core.subject import check_name, check_noun
-from limner.errors import InputError
+from limner.errors import InputError, LimnerError
 from limner.methods import card, methods
+from limner.workflows.advice import advise
+from limner.workflows.requests import BaseChoice, LearnRequest
 
-from . import remedies
 from .rows import concepts_of, pictures_of
 from .view import Form, flag, form_key, go, line, queue_job, reading, render, text, user_of, whole, writing
 from .words import diagnosis_words, picture_scores, score_rows
@@ -102,9 +103,8 @@ def show(request: Request, concept_id: str) -> Response:
             "states": states_of(session, concept),
             "pictures": pictures_of(session, user, concept=concept.id, limit=12),
         }
-    diagnosis = diagnosis_words(concept.diagnosis, concept.scores)
-    label = diagnosis["label"] if diagnosis else ""
-    found = remedies.remedies_for(label, concept.method, settings_of(concept)) if can_learn_again(concept) else []
+        diagnosis = diagnosis_words(concept.diagnosis, concept.scores)
+        advice = advice_for(session, concept, diagnosis["label"] if diagnosis else "")
     about = card(methods()[concept.method]) if concept.method in methods() else None
     return render(
         request,
@@ -112,7 +112,7 @@ def show(request: Request, concept_id: str) -> Response:
         title=concept.name,
         scores=score_rows(concept.scores),
         diagnosis=diagnosis,
-        remedies=[remedy for remedy, _ in found],
+        advice=advice[1] if advice else "",
         checks=concept.certificate,
         method=about.title if about else concept.method,
         paper=f"https://arxiv.org/abs/{about.arxiv}" if about and about.arxiv else "",
@@ -129,9 +129,26 @@ def settings_of(concept: Concept) -> dict[str, Any]:
     return dict(settings) if isinstance(settings, dict) else {}
 
 
-def can_learn_again(concept: Concept) -> bool:
-    """Whether the photos of a concept are here, so that it can be learned with other settings."""
-    return concept.subject_id is not None or concept.job_id is not None
+def advice_for(session: Session, concept: Concept, label: str) -> tuple[dict[str, Any], str] | None:
+    """The payload of the training that the diagnosis advises, and a sentence about it; None where nothing is left to
+    change, and where the photos are not here."""
+    job = session.get(Job, concept.job_id) if concept.job_id else None
+    before = dict(job.payload) if job is not None and job.kind == "learn" and job.payload.get("subject") else {}
+    if not label or not (before or concept.subject_id):
+        return None
+    kept = {name: before[name] for name in ("goal", "hold_out") if name in before}
+    base = BaseChoice(name=concept.base or "pocket")
+    about: dict[str, Any] = {"kind": concept.kind, "method": concept.method, "settings": settings_of(concept)}
+    try:
+        advice = advise(LearnRequest(pictures=(), base=base, **about, **kept), label)
+    except LimnerError:
+        # a method or a setting that this version does not know
+        return None
+    if advice is None:
+        return None
+    changed = {"method": advice.request.method, "settings": dict(advice.request.settings)}
+    changed |= {"hold_out": advice.request.hold_out, "goal": advice.request.goal}
+    return {"subject": concept.subject_id, **before, **changed}, advice.sentence
 
 
 def facts_of(concept: Concept) -> list[tuple[str, str]]:
@@ -203,17 +220,11 @@ def try_remedy(request: Request, concept_id: str, form: Form) -> Response:
     """Teach the same photos again with the change that the diagnosis advises."""
     concept = own(request, concept_id)
     diagnosis = diagnosis_words(concept.diagnosis, concept.scores) or {"label": ""}
-    found = remedies.remedies_for(diagnosis["label"], concept.method, settings_of(concept))
-    settings = next((after for remedy, after in found if remedy.name == text(form, "remedy")), None)
-    if settings is None:
-        raise InputError("this remedy is not for this likeness; reload its page")
     with reading(request) as session:
-        job = session.get(Job, concept.job_id) if concept.job_id else None
-        before = dict(job.payload) if job is not None and job.kind == "learn" and job.payload.get("subject") else {}
-    if not before and not concept.subject_id:
-        raise InputError("the photos of this likeness are not here, so it cannot be taught again")
-    payload = {"subject": concept.subject_id, **before, "method": concept.method, "settings": settings}
-    return go(request, f"/jobs/{queue_job(request, 'learn', payload, form)}", "queued")
+        advice = advice_for(session, concept, diagnosis["label"])
+    if advice is None:
+        raise InputError("there is nothing to try for this likeness: it is balanced, or its photos are not here")
+    return go(request, f"/jobs/{queue_job(request, 'learn', advice[0], form)}", "queued")
 
 
 @router.post("/concepts/{concept_id}/score")

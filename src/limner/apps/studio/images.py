@@ -10,6 +10,7 @@ from limner.apps.api.routes.common import file_response, find_own, picture_kind
 from limner.apps.api.thumbnails import thumbnail
 from limner.apps.jobs.tables import Reference, Subject
 
+from .reports import mask_of, matched
 from .rows import visible_picture
 from .view import reading, user_of
 
@@ -40,22 +41,22 @@ def whole_picture(request: Request, picture_id: str, save: bool = False) -> Resp
 
 @router.get("/photos/{photo_id}/small")
 def small_photo(request: Request, photo_id: str) -> Response:
-    return thumbnail(request.app.state.services, photo_of(request, photo_id).sha256, SMALL)
+    return thumbnail(request.app.state.services, photo_of(request, photo_id)[0].sha256, SMALL)
 
 
 @router.get("/photos/{photo_id}/mask")
 def mask_of_photo(request: Request, photo_id: str) -> Response:
-    photo = photo_of(request, photo_id)
-    if not photo.mask:
+    photo, subject = photo_of(request, photo_id)
+    mask = next((mask_of(each, found) for each, found in matched(subject) if each.id == photo.id), "")
+    if not mask:
         raise not_found("mask")
-    return thumbnail(request.app.state.services, photo.mask, SMALL)
+    return thumbnail(request.app.state.services, mask, SMALL)
 
 
-def photo_of(request: Request, photo_id: str) -> Reference:
-    """A reference image of one of the user's subjects."""
+def photo_of(request: Request, photo_id: str) -> tuple[Reference, Subject]:
+    """A reference image of one of the user's subjects, and the subject."""
     with reading(request) as session:
         photo = session.get(Reference, photo_id[:32])
         if photo is None:
             raise not_found("photo")
-        find_own(session, Subject, photo.subject_id, user_of(request))
-        return photo
+        return photo, find_own(session, Subject, photo.subject_id, user_of(request))

@@ -14,7 +14,7 @@ CAPTIONS = {"captioner": "captioned for you", "model": "captioned for you"}
 def report_view(subject: Subject) -> dict[str, Any]:
     """Photos with their findings, notes about all of them, and the number of faces to choose from."""
     report = subject.report or {}
-    photos = [photo_view(photo, found) for photo, found in matched(subject, report.get("pictures", ()))]
+    photos = [photo_view(photo, found) for photo, found in matched(subject)]
     names = {each["key"]: each["filename"] for each in photos}
     notes = [str(each) for each in report.get("notes", ())]
     notes += [f"{names.get(str(name), name)} was not read: {why}" for name, why in report.get("unread", ())]
@@ -33,16 +33,10 @@ def report_view(subject: Subject) -> dict[str, Any]:
     }
 
 
-def matched(subject: Subject, pictures: Any) -> list[tuple[Reference, Mapping[str, Any]]]:
-    """Each photo with what was read of it. The report names a picture by its photo's id, or by its file."""
-    found = {
-        str(row.get("reference", row.get("id", ""))) or stem(row): row for row in pictures if isinstance(row, dict)
-    }
-    return [(photo, found.get(photo.id) or found.get(photo.filename) or {}) for photo in subject.pictures]
-
-
-def stem(row: Mapping[str, Any]) -> str:
-    return str(row.get("name", "")).rpartition(".")[0]
+def matched(subject: Subject) -> list[tuple[Reference, Mapping[str, Any]]]:
+    """Each photo with what was read of it."""
+    found = {str(row.get("id")): row for row in (subject.report or {}).get("pictures", ())}
+    return [(photo, found.get(photo.id, {})) for photo in subject.pictures]
 
 
 def photo_view(photo: Reference, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,12 +55,17 @@ def photo_view(photo: Reference, found: Mapping[str, Any]) -> dict[str, Any]:
         "filename": photo.filename or f"photo {photo.position + 1}",
         "caption": photo.caption or str(found.get("caption", "")),
         "kept": photo.kept,
-        "mask": bool(photo.mask),
+        "mask": mask_of(photo, found),
         "faces": len(faces),
         "boxes": boxes,
         "view": f"0 0 {width} {height}",
         "tags": [{"text": each, "bad": False} for each in tags] + [{"text": each, "bad": True} for each in bad],
     }
+
+
+def mask_of(photo: Reference, found: Mapping[str, Any]) -> str:
+    """SHA-256 of a photo's mask: the user's own, else the one that was found."""
+    return photo.mask or str(found.get("mask") or "")
 
 
 def box(edges: Any) -> dict[str, float]:

@@ -272,6 +272,7 @@ def training_payload(request: Request, form: FormData, kind: str) -> dict[str, A
         "goal": goal,
         "seed": whole(form, "seed", 0, most=2**31 - 1),
         "sample_every": whole(form, "sample_every", 25, most=100_000),
+        "states": whole(form, "states", 4, most=20),
         "hold_out": whole(form, "hold_out", 0, most=20),
         "keep": "best" if text(form, "keep") == "best" else "last",
     }
