@@ -34,7 +34,9 @@ from . import (
     score,
     swap,
     try_on,
+    users,
     words,
+    worker,
 )
 from .aliases import translated
 from .common import check_device, say
@@ -124,4 +126,6 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     doctor.add_to(commands)
     pretrain.add_to(commands, arguments)
     demo.add_to(commands)
+    worker.add_to(commands)
+    users.add_to(commands)
     return parser, dict(commands.choices)

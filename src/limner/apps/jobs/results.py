@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from limner.workflows import events as ev
 
 from .concept_rows import add_concepts, concept_id, diagnosis_of, place_states, update_concept
+from .conversations import add_turn
 from .files import Files
 from .payloads import Plan
 from .pictures import picture_row
@@ -45,6 +46,7 @@ class Results:
         self.result: dict[str, Any] = {}
         self.cells: list[dict[str, Any]] = []
         self.report: dict[str, Any] = {}
+        self.reply: dict[str, Any] = {}  # of a conversation
 
     # ------------------------------------------------------------------------------------------------------ each event
 
@@ -81,6 +83,8 @@ class Results:
                 record = self._looked(event)
             case ev.RunDone():
                 self._done(event)
+            case _ if record["event"] == "turn_done":
+                record = self._answered(event)
         return {**record, **more}
 
     def prepare(self) -> None:
@@ -93,6 +97,8 @@ class Results:
         result = dict(self.result)
         if self.job.kind in LEARNS and self.concepts:
             result["concepts"] = add_concepts(session, self)
+        elif self.job.kind == "converse" and self.reply:
+            result = add_turn(session, self, self.reply, add_concepts(session, self))
         elif self.job.kind in ("score", "check"):
             update_concept(session, self)
         elif self.job.kind == "states":
@@ -188,6 +194,15 @@ class Results:
         cell = {"concept": concept, "prompt": event.prompt, "seed": event.seed, "picture": id}
         self.cells.append({**cell, "scores": dict(event.scores), "row": event.row, "column": event.column})
         return id
+
+    def _answered(self, event: Any) -> dict[str, Any]:
+        """The reply to a sentence: its picture by id, its new concepts by name."""
+        self.reply = self.shown(event.record)
+        about = {"purpose": "gallery", "concepts": self.of_plan(), "parent": None}
+        self.reply["picture"] = self.store_picture(event.picture, **about) if event.picture is not None else None
+        self.concepts |= {path.stem: path for path in event.concepts}
+        self.reply["references"] = {p.parent.name: (self.store(p), p.stat().st_size) for p in event.references}
+        return {name: self.reply[name] for name in ("event", "turn", "is_new", "answer", "choices", "picture")}
 
     # ---------------------------------------------------------------------------------------------------------- the end
 
