@@ -7,7 +7,7 @@ its turn has there, so that words may follow any turn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -15,12 +15,10 @@ from sqlalchemy.orm import Session
 from limner.errors import InputError
 
 from .access import NotFound, find, may_change
+from .made import Made
 from .reading import Reading
 from .tables import Conversation, Picture, Reference, Subject, Turn, User, now
 from .uploads import add_file
-
-if TYPE_CHECKING:
-    from .results import Results
 
 MOST_PICTURES = 24
 """Pictures of the last turns that are laid out; the workflow paints others again where it needs them."""
@@ -88,26 +86,26 @@ def _photos(reading: Reading) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------------------ the reply
 
 
-def add_turn(session: Session, results: Results, reply: Mapping[str, Any], concepts: Sequence[str]) -> dict[str, Any]:
+def add_turn(session: Session, made: Made, reply: Mapping[str, Any], concepts: Sequence[str]) -> dict[str, Any]:
     """Add the turn of a reply and make it the conversation's current one; return the job's result.
 
     reply: the fields of the event `TurnDone`; its picture as the id of the stored picture, its references by handle
     concepts: ids of the concepts that the sentence made
     """
-    payload = results.job.payload
+    payload = made.job.payload
     row = session.get(Conversation, str(payload["conversation"]))
     if row is None:
         raise InputError("the conversation was deleted while it was answered")
     turns = turns_of(session, row.id)
     picture = reply["picture"] or _picture_of(turns, str(reply["turn"]))
     known = [str(id) for turn in turns for id in turn.state.get("concepts", ())]
-    used = [concept.id for concept in results.plan.concepts]
+    used = [concept.id for concept in made.plan.concepts]
     state = {
         **{name: reply[name] for name in ("conversation", "turn", "choices", "state")},
         "concepts": list(dict.fromkeys([*known, *used, *concepts])),
     }
     turn = Turn(
-        id=results.id("turn"),
+        id=made.id("turn"),
         conversation_id=row.id,
         parent_id=payload.get("parent") or None,
         words=str(payload.get("words", "")),
@@ -122,7 +120,7 @@ def add_turn(session: Session, results: Results, reply: Mapping[str, Any], conce
             earlier.state = {name: value for name, value in earlier.state.items() if name != "conversation"}
     row.current_id = turn.id
     row.title = row.title or turn.words[:128]
-    _accept(session, results, reply["references"])
+    _accept(session, made, reply["references"])
     return {"turn": turn.id, "answer": turn.answer, "picture": picture}
 
 
@@ -131,17 +129,17 @@ def _picture_of(turns: Sequence[Turn], name: str) -> str | None:
     return next((turn.picture_id for turn in reversed(turns) if name and turn.state.get("turn") == name), None)
 
 
-def _accept(session: Session, results: Results, references: Mapping[str, tuple[str, int]]) -> None:
+def _accept(session: Session, made: Made, references: Mapping[str, tuple[str, int]]) -> None:
     """Add accepted pictures, (SHA-256, bytes) by subject's name, to the references of the owner's subjects."""
-    owner = session.get(User, results.job.owner_id)
+    owner = session.get(User, made.job.owner_id)
     for name, (sha256, num_bytes) in references.items():
-        concept = next((c for c in results.plan.concepts if c.handle.strip("<>") == name and c.subject_id), None)
+        concept = next((c for c in made.plan.concepts if c.handle.strip("<>") == name and c.subject_id), None)
         subject = session.get(Subject, concept.subject_id) if concept is not None else None
         if subject is None or owner is None or not may_change(owner, subject):
             continue
         last = session.scalar(select(func.max(Reference.position)).where(Reference.subject_id == subject.id)) or 0
         add_file(session, sha256, num_bytes, owner=owner.id, media_type="image/png", counted=False)
-        id = results.id(f"reference {name}")
+        id = made.id(f"reference {name}")
         filename = f"accepted-{last + 1}.png"
         session.merge(
             Reference(id=id, subject_id=subject.id, position=last + 1, sha256=sha256, filename=filename, kept=True)

@@ -7,7 +7,6 @@ is done. No path of the worker's machine leaves this module.
 
 from __future__ import annotations
 
-import hashlib
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from limner.workflows import events as ev
 from .concept_rows import add_concepts, concept_id, diagnosis_of, place_states, update_concept
 from .conversations import add_turn
 from .files import Files
+from .made import Made
 from .payloads import Plan
 from .pictures import picture_row
 from .tables import Job, Subject
@@ -30,19 +30,14 @@ Row = Callable[[Session], object]
 LEARNS = ("learn", "import", "merge")
 
 
-class Results:
+class Results(Made):
     """Stores what a job makes. `rows` are to be added in the next transaction about the job."""
 
     def __init__(self, job: Job, plan: Plan, files: Files, folder: Path, *, num_pictures: int = 0) -> None:
-        self.job, self.plan, self.files, self.folder = job, plan, files, folder
+        super().__init__(job, plan)
+        self.files, self.folder = files, folder
         self.num_pictures = num_pictures  # pictures of a job to paint that an earlier worker stored
         self.rows: list[Row] = []
-        self.concepts: dict[str, Path] = {}  # name of the file, without suffix -> file
-        self.stored: dict[str, str] = {}  # name of the file -> SHA-256, once `prepare` was called
-        self.states: dict[int, dict[str, Any]] = {}  # number of updates -> state of training
-        self.certificate: list[dict[str, Any]] = []
-        self.scores: dict[str, Any] = {}
-        self.diagnosis: dict[str, Any] = {}
         self.result: dict[str, Any] = {}
         self.cells: list[dict[str, Any]] = []
         self.report: dict[str, Any] = {}
@@ -134,10 +129,6 @@ class Results:
         row = picture_row(path, id=id, sha256=sha256, job=self.job, purpose=purpose, concepts=concepts, **about)
         self.rows.append(lambda session: session.merge(row))
         return id
-
-    def id(self, place: str) -> str:
-        """The id of what a job makes at a place."""
-        return hashlib.sha256(f"{self.job.id}/{place}".encode()).hexdigest()[:32]
 
     def shown(self, value: Any) -> Any:
         """A value without the path of the job's folder."""
