@@ -17,12 +17,12 @@ from sqlalchemy.orm import Session
 from limner.workflows import events as ev
 
 from .concept_rows import add_concepts, concept_id, diagnosis_of, place_states, update_concept
-from .conversations import add_turn
 from .files import Files
 from .made import Made
 from .payloads import Plan
 from .pictures import picture_row
 from .tables import Job, Subject
+from .turns import add_turn
 from .uploads import add_file
 
 Row = Callable[[Session], object]
