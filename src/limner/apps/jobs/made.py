@@ -1,4 +1,4 @@
-"""What a job has made so far."""
+"""The things that a job has made so far."""
 
 from __future__ import annotations
 

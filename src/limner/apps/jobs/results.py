@@ -41,7 +41,7 @@ class Results(Made):
         self.result: dict[str, Any] = {}
         self.cells: list[dict[str, Any]] = []
         self.report: dict[str, Any] = {}
-        self.reply: dict[str, Any] = {}  # of a conversation
+        self.reply: dict[str, Any] = {}  # the reply of a conversation
 
     # ------------------------------------------------------------------------------------------------------ each event
 

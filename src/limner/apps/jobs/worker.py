@@ -91,7 +91,7 @@ class Worker:
         self.checkpoint_seconds = checkpoint_seconds
         self.run_workflow = run_workflow or _run_workflow
         self.stopping = threading.Event()
-        self.job_id = ""  # of the job that runs
+        self.job_id = ""  # id of the job that runs
         self.num_done = 0  # jobs that were run
         self._looked = 0.0
 
