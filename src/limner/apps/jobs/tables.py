@@ -154,7 +154,7 @@ class Concept(Table):
     scores: Mapped[dict[str, Any]] = mapped_column(default=dict)
     diagnosis: Mapped[dict[str, Any]] = mapped_column(default=dict)  # label, finding, advice
     certificate: Mapped[list[Any]] = mapped_column(default=list)  # checks: what, ok, finding
-    states: Mapped[list[Any]] = mapped_column(default=list)  # of its training: done, sha256, picture ids, scores
+    states: Mapped[list[Any]] = mapped_column(default=list)  # states of its training: done, sha256, picture ids, scores
     created: Mapped[datetime] = mapped_column(default=now)
     deleted: Mapped[datetime | None] = mapped_column(default=None)
 
