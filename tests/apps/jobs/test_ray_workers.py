@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ class Remote:
 
 
 @pytest.fixture
-def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def ray(monkeypatch: pytest.MonkeyPatch) -> Any:
     log: list[Any] = []
 
     def wait(futures: list[Future[Any]], num_returns: int, timeout: float) -> Any:
@@ -63,7 +62,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         kill=lambda actor: log.append("killed"),
     )
     monkeypatch.setitem(sys.modules, "ray", fake)
-    yield fake
+    return fake
 
 
 def test_actors_run_the_jobs_of_the_queue(

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from limner.errors import LimnerError
+from limner.errors import FileError, LimnerError
 from limner.workflows import events as ev
 from limner.workflows.controls import Controls
 from limner.workflows.requests import BaseChoice
@@ -155,8 +155,14 @@ class JobRun:
             del self.results.rows[: len(rows)]
 
     def _store_checkpoint(self, folder: JobFolder) -> None:
-        """Put the files that training resumes from into the file store, for other machines."""
-        before, after = self.checkpoint, folder.store(self.results.store)
+        """Put the files that training resumes from into the file store, for other machines. Where the store does not
+        answer, the work goes on, and this machine alone can resume it."""
+        try:
+            before, after = self.checkpoint, folder.store(self.results.store)
+        except (OSError, FileError) as error:
+            log.warning("the checkpoint of job %s is on this machine alone: %s", self.job.id, error)
+            folder.last = time.monotonic()
+            return
         self._record(self.progress.events(), checkpoint=after)
         self.checkpoint = after
         discard_checkpoint(self.database, self.files, before, after)

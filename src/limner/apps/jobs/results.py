@@ -28,6 +28,8 @@ from .uploads import add_file
 Row = Callable[[Session], object]
 """Adds or changes a row in a session that the caller commits."""
 LEARNS = ("learn", "import", "merge")
+PLACES = ("page", "cells", "states", "concept", "pictures")
+"""Fields of workflows' results that hold paths; rows stand in their place."""
 
 
 class Results(Made):
@@ -102,6 +104,8 @@ class Results(Made):
             self._report(session)
         if self.cells:
             result["cells"] = self.cells
+        if self.num_pictures:
+            result["pictures"] = [self.id(f"picture {number}") for number in range(self.num_pictures)]
         return result
 
     def flush(self, session: Session) -> None:
@@ -176,12 +180,10 @@ class Results(Made):
         return id
 
     def _cell(self, event: ev.CellPainted) -> str:
-        # the files of concepts are named by their ids
-        number = next((k for k, each in enumerate(self.plan.concepts) if each.id in event.concept), None)
-        concepts = self.of_plan()[number : number + 1] if number is not None else []
+        concept = self._concept_in(event.concept)
+        concepts = [one for one in self.of_plan() if one["id"] == concept][:1]
         about = {"prompt": event.text, "seed": event.seed, "scores": event.scores, "settings": {"asked": event.prompt}}
         id = self.store_picture(event.path, "compare", concepts, **about)
-        concept = concepts[0]["id"] if concepts else ""
         cell = {"concept": concept, "prompt": event.prompt, "seed": event.seed, "picture": id}
         self.cells.append({**cell, "scores": dict(event.scores), "row": event.row, "column": event.column})
         return id
@@ -194,6 +196,10 @@ class Results(Made):
         self.concepts |= {path.stem: path for path in event.concepts}
         self.reply["references"] = {p.parent.name: (self.store(p), p.stat().st_size) for p in event.references}
         return {name: self.reply[name] for name in ("event", "turn", "is_new", "answer", "choices", "picture")}
+
+    def _concept_in(self, path: str) -> str:
+        """The id of the concept of a file, whose name holds it; empty for the plain base."""
+        return next((row.id for row in self.plan.concepts if row.id in path), "")
 
     # ---------------------------------------------------------------------------------------------------------- the end
 
@@ -219,9 +225,11 @@ class Results(Made):
             row.report = {**self.report, **which}
 
     def _done(self, event: ev.RunDone) -> None:
-        result = {name: value for name, value in event.result.items() if name not in ("page", "cells", "states")}
+        result = {name: value for name, value in event.result.items() if name not in PLACES}
         if self.job.kind == "look":
             result = {}
+        if self.job.kind == "compare":
+            result["rows"] = [{**row, "concept": self._concept_in(row["concept"])} for row in event.result["rows"]]
         self.result = {**self.shown(result), **({"failure": event.failure} if event.failure else {})}
         paths = [Path(path) for path in event.result.get("files", ())]
         if self.job.kind == "publish":

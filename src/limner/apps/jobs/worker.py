@@ -106,6 +106,11 @@ class Worker:
                 log.warning("the database does not answer: %s", error.orig)
                 is_busy = False
                 until.wait(2.0)
+            except OSError as error:
+                # the job goes back to the queue when its lease has run out
+                log.error("a job could not be started here: %s", error)
+                is_busy = False
+                until.wait(5.0)
             if not is_busy:
                 until.wait(POLL * (0.5 + random.random()))
 
