@@ -106,9 +106,9 @@ class Worker:
                 log.warning("the database does not answer: %s", error.orig)
                 is_busy = False
                 until.wait(2.0)
-            except OSError as error:
+            except OSError:
                 # the job goes back to the queue when its lease has run out
-                log.error("a job could not be started here: %s", error)
+                log.exception("a job could not be started here")
                 is_busy = False
                 until.wait(5.0)
             if not is_busy:
