@@ -94,7 +94,7 @@ def test_a_worker_that_is_killed_and_restarted_ends_at_the_same_bits(
     database, files = open_database(url), open_files(place)
     disturbed = learn(database, subject)
     first = worker(url, place, tmp_path / "data")
-    checkpoint = tmp_path / "data" / "jobs" / disturbed / "out" / "rex" / "checkpoint.safetensors"
+    checkpoint = tmp_path / "data" / "work" / "jobs" / disturbed / "out" / "rex" / "checkpoint.safetensors"
     until(checkpoint.exists, 60)
     first.send_signal(signal.SIGKILL)
     first.wait()
@@ -112,7 +112,7 @@ def test_a_worker_that_is_killed_and_restarted_ends_at_the_same_bits(
         event["done"] for event in events(database, disturbed) if event["event"] == "update_done"
     ]  # fmt: skip
     assert updates[-1] == STEPS
-    assert not (tmp_path / "data" / "jobs" / disturbed).exists()
+    assert not (tmp_path / "data" / "work" / "jobs" / disturbed).exists()
 
 
 def events(database: Database, id: str) -> list[dict[str, Any]]:

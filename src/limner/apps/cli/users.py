@@ -8,7 +8,7 @@ from typing import Any
 
 from .common import out
 from .flags import add_command
-from .worker import add_places, needs_studio
+from .worker import add_places, needs_studio, places_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def users(given: argparse.Namespace) -> None:
 
     if given.action != "list" and not given.name:
         raise InputError(f"`limner users {given.action}` needs a name: limner users {given.action} NAME")
-    database = open_database(given.database)
+    database = open_database(places_of(given)[1])
     match given.action:
         case "add":
             quotas = {name: getattr(given, name) for name in ("most_jobs", "most_seconds", "most_bytes")}
