@@ -185,14 +185,17 @@ def test_users_and_tokens_from_the_command_line(tmp_path: Path, capsys: pytest.C
         assert main(["users", *words, *places]) == 0
         return json.loads(capsys.readouterr().out)
 
-    made = run("add", "ann", "--role", "admin", "--most-jobs", "3")
+    made = run("add", "ann", "--most-jobs", "3")  # the first one is an admin
+    run("add", "bob")
     again = run("token", "ann", "--label", "laptop")
     database = open_database(places[1])
     for secret in (made["token"], again["token"]):
         user = user_of_token(database, secret)
         assert user is not None
         assert (user.name, user.role, user.most_jobs) == ("ann", "admin", 3)
-    assert [(row["name"], row["tokens"], row["disabled"]) for row in run("list")] == [("ann", 2, False)]
+    assert [(row["name"], row["tokens"], row["disabled"]) for row in run("list")] == [
+        *(("ann", 2, False), ("bob", 1, False))
+    ]
     run("disable", "ann")
     assert user_of_token(database, made["token"]) is None
     assert main(["users", "token", *places]) == 2

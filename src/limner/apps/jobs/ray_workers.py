@@ -37,6 +37,7 @@ class WorkerActor:
         """End the worker: its job writes its checkpoint and goes back to the queue. Returns when it has."""
         self._until.set()
         self._thread.join()
+        self._worker.database.close()
 
 
 def start_ray_workers(
