@@ -344,7 +344,7 @@ def test_methods_have_forms_and_no_file_is_run_as_a_method(client: TestClient) -
     assert {"name", "type", "default", "help"} <= set(form[0])
     for name in ("/tmp/x.py:evil", "x.py", "nothing"):
         assert client.get(f"/api/methods/{name}").status_code == 404
-        assert client.post("/api/estimate", json={"method": name}).status_code == 404
+        assert client.post("/api/estimate", json={"method": name}).status_code == 400
     assert client.post("/api/estimate", json={"goal": "fast"}).json()["method"]
     assert client.get("/api/bench").json()["results"]
 

@@ -47,7 +47,8 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 7860
     base: BaseChoice = field(default_factory=BaseChoice)
-    workers: int = 1  # worker threads in this process, 0 or 1; with 0, `limner worker` does the work
+    workers: int = 1  # whether this process works on jobs, 0 or 1; with 0, `limner worker` does the work
+    one_base: bool = False  # whether training and painting share one copy of the base, and painting waits
     login: str = "auto"
     hosts: tuple[str, ...] = ()  # further names that browsers may call this server by
     behind_proxy: bool = False  # whether X-Forwarded-For and X-Forwarded-Proto of a proxy on this machine are read

@@ -70,7 +70,7 @@ STATUS: tuple[tuple[type[LimnerError], int, str], ...] = (
     (QuotaExceeded, 429, "quota_exceeded"),
     (Closed, 503, "stopping"),
     (WrongBase, 409, "wrong_base"),
-    (UnknownName, 404, "unknown_name"),
+    (UnknownName, 400, "unknown_name"),
     (InputError, 400, "invalid_input"),
     (FileError, 400, "invalid_file"),
     (CheckError, 422, "check_failed"),

@@ -34,4 +34,6 @@ def show_readiness(request: Request) -> dict[str, Any]:
             session.execute(text("SELECT 1"))
     except Exception as error:
         raise ApiError(503, "no_database", "the database does not answer") from error
+    if services.workers is not None and not services.workers.are_alive:
+        raise ApiError(503, "no_worker", "a worker of this process has ended; restart the server")
     return {"ok": True}

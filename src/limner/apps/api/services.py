@@ -23,6 +23,7 @@ from .config import Config
 from .limits import Buckets
 from .metrics import Metrics
 from .thumbnails import Thumbnails
+from .workers import Workers
 
 if TYPE_CHECKING:
     from limner.apps.jobs.database import Database
@@ -42,7 +43,7 @@ class Services:
     secret: bytes  # key of the forms' tokens
     me: User | None  # the one user of a server without login
     painter: Any = None  # paints the orders of many users together; None: jobs of the queue paint them
-    worker: Any = None
+    workers: Workers | None = None  # of this process
     metrics: Metrics = field(default_factory=Metrics)
     thumbnails: Thumbnails = field(default_factory=Thumbnails)
     started: float = field(default_factory=time.time)  # seconds since 1970
@@ -91,6 +92,8 @@ def open_services(config: Config) -> Services:
     services = Services(config, database, files, read_secret(config.data / "secret"), me)
     if config.workers:
         services.painter = Painter(window=config.window)
+        services.workers = Workers(services)
+        services.workers.start()
     return services
 
 
@@ -98,6 +101,8 @@ def close_services(services: Services) -> None:
     """Close everything: a running training is checkpointed and handed back, and pictures that wait are painted where
     there is time."""
     services.stopping.set()
+    if services.workers is not None:
+        services.workers.join(PATIENCE)
     if services.painter is not None:
         services.painter.close(timeout=PATIENCE)
     services.database.close()

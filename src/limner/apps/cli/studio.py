@@ -40,7 +40,12 @@ def add_to(commands: Any) -> None:
         type=int,
         choices=(0, 1),
         default=1,
-        help="workers within this process; with 0, `limner worker` does the work (default: 1)",
+        help="whether this process works on jobs; with 0, `limner worker` does (default: 1)",
+    )
+    parser.add_argument(
+        "--one-base",
+        action="store_true",
+        help="train and paint on one copy of the base, which saves memory; painting waits while a training runs",
     )
     _add_login(parser)
     parser.add_argument("--base", default="pocket", help="base of all pictures: pocket, a folder, a file, or a hub id")
@@ -108,6 +113,7 @@ def config_of(given: argparse.Namespace) -> Config:
         port=given.port,
         base=choice_of(given),
         workers=given.workers,
+        one_base=given.one_base,
         login="tokens" if given.login else "auto",
         hosts=tuple(given.allow_host),
         behind_proxy=given.behind_proxy,

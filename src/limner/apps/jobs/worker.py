@@ -132,7 +132,7 @@ class Worker:
         folders = [path for path in (self.data / "jobs").glob("*") if path.is_dir()]
         old = time.time() - FAILED_DAYS * 86_400
         with self.database.reading() as session:
-            states = dict(session.execute(select(Job.id, Job.state)).tuples())
+            states = {number: state for number, state in session.execute(select(Job.id, Job.state))}
         removed = []
         for path in folders:
             state = states.get(path.name[:32], "gone")

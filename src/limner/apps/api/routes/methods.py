@@ -13,6 +13,7 @@ from limner.methods import methods
 from limner.workflows.form import fields_of, methods_table
 from limner.workflows.quick_estimate import quick_estimate
 
+from ..errors import not_found
 from ..fields import Fields, Record
 from ..hardware import hardware
 from .common import Me, Work
@@ -29,6 +30,8 @@ def list_methods(work: Work, me: Me) -> Record:
 @router.get("/methods/{name}")
 def show_method(name: str, work: Work, me: Me) -> Record:
     """A method and the fields of the form of its settings."""
+    if name not in methods():
+        raise not_found("method")
     fields = _fields(name)
     row = next(row for row in methods_table(work.config.base.name) if row["name"] == name)
     return {**row, "form": fields}
