@@ -16,8 +16,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from limner.apps.api.errors import ApiError
 from limner.apps.api.guard import form_token
-from limner.apps.api.payloads import check_payload
 from limner.apps.api.uploads import read_form
+from limner.apps.jobs.payloads import check_payload
 from limner.apps.jobs.queue import submit
 from limner.apps.jobs.tables import User, new_id
 from limner.errors import InputError
@@ -121,8 +121,10 @@ def queue_job(request: Request, kind: str, payload: Mapping[str, Any], form: For
     """Submit a job of the user. The form's key makes a form that is sent twice one job."""
     key = text(form, "key", most=100) if form is not None else ""
     services, user = request.app.state.services, user_of(request)
-    checked = check_payload(services, user, kind, dict(payload))
-    return submit(services.database, owner=user.id, kind=kind, payload=checked, key=key and f"form {key}")
+    if kind != "converse":  # its conversation and turns were checked by the page
+        with reading(request) as session:
+            check_payload(session, user, kind, payload, bases=(services.config.base,))
+    return submit(services.database, owner=user.id, kind=kind, payload=payload, key=key and f"form {key}")
 
 
 def form_key() -> str:
