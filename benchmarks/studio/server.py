@@ -56,7 +56,7 @@ class Studio:
 
     def start(self) -> float:
         """Start it, and return the seconds until it answered. Raises `RuntimeError` with its log where it does not."""
-        command = [sys.executable, *os.environ.get("LIMNER_TRY", "-m limner studio").split(), "--data", str(self.folder), "--port", str(self.port)]
+        command = [sys.executable, "-m", "limner", "studio", "--data", str(self.folder), "--port", str(self.port)]
         began = time.monotonic()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
