@@ -52,8 +52,7 @@ def concept_of(client: Client, job: str) -> dict[str, object]:
 
 
 def test_the_browser_may_close_and_the_server_be_killed(browser: Browser, studio_to_kill: Studio) -> None:
-    """One training is watched by a browser that leaves and comes back; a second is cut by `kill -9` and ends at the bits
-    of the first."""
+    """A browser leaves one training and comes back to it; another is cut by `kill -9`, and ends at the first's bits."""
     server, client = studio_to_kill, Client(studio_to_kill.url)
     subject = client.subject("zippy", toy_pictures(16), noun="car")
     undisturbed = client.submit("learn", subject=subject, **SETTINGS)
