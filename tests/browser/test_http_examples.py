@@ -6,14 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks.studio.client import toy_pictures
-from benchmarks.studio.server import Studio, studio
+from benchmarks.studio.server import Studio
 
+pytestmark = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="examples of curl and jq")
 PAGE = Path(__file__).parent.parent.parent / "docs" / "http_api.md"
 ADDRESS = "http://127.0.0.1:7860"
 
@@ -21,12 +21,6 @@ ADDRESS = "http://127.0.0.1:7860"
 def blocks(language: str) -> list[str]:
     """The page's blocks of code in a language."""
     return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    with studio(tmp_path_factory.mktemp("studio") / "data") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +33,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="the examples are of curl and jq")
 def test_the_lines_of_curl_run_from_photographs_to_a_picture(server: Studio, folder: Path) -> None:
     script = "set -eu\n" + "\n".join(blocks("sh")).replace(ADDRESS, server.url)
     done = subprocess.run(
