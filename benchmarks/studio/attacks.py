@@ -25,7 +25,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the server did: an HTTP status, or 0 where it closed the connection without one."""
+    """The server's answer: an HTTP status, or 0 where it closed the connection without one."""
 
     status: int
     text: str = ""
@@ -336,9 +336,9 @@ def foreign_origins(target: Target, chance: random.Random) -> Outcome:
         )
     )
     path = filled(to.path, random.Random(0), target.ids)
-    found = ask(target, to.method, path, headers={**head, "Content-Type": "text/plain"}, content=b'{"prompt": "a"}')
-    forged = f"{found.about} as {head}"
-    return Outcome(found.status if found.status < 200 or found.status >= 300 else 599, found.text, forged)
+    answered = ask(target, to.method, path, headers={**head, "Content-Type": "text/plain"}, content=b'{"prompt": "a"}')
+    forged = f"{answered.about} as {head}"
+    return Outcome(answered.status if answered.status < 200 or answered.status >= 300 else 599, answered.text, forged)
 
 
 @attack(6)
@@ -364,7 +364,9 @@ def raw(target: Target, text: str) -> Outcome:
         with socket.create_connection(("127.0.0.1", target.port), timeout=10) as line:
             line.sendall(text.encode("latin-1", "replace"))
             line.settimeout(20)
-            return Outcome(status_of(found := line.recv(4096)), found.decode("latin-1").partition("\r\n\r\n")[2], about)
+            return Outcome(
+                status_of(answered := line.recv(4096)), answered.decode("latin-1").partition("\r\n\r\n")[2], about
+            )
     except TimeoutError:
         return Outcome(-1, "", about)
     except OSError as error:
@@ -387,9 +389,9 @@ def png(width: int, height: int, data: bytes) -> bytes:
 def _honest(chance: random.Random) -> bytes:
     from PIL import Image
 
-    kept = io.BytesIO()
-    Image.effect_noise((64, 64), 60).convert("RGB").save(kept, "PNG")
-    return kept.getvalue()
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 60).convert("RGB").save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 PICTURES: tuple[Callable[[random.Random], tuple[str, bytes]], ...] = (

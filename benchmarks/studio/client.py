@@ -93,8 +93,8 @@ class Client:
     def ids(self) -> dict[str, str]:
         """Noun -> id of one thing of the user, for each kind of thing there is."""
         lists = {"subject": "subjects", "concept": "concepts", "job": "jobs", "picture": "pictures"}
-        found = {noun: self.call("GET", f"/api/{rows}")[rows] for noun, rows in lists.items()}
-        return {noun: str(rows[0]["id"]) for noun, rows in found.items() if rows}
+        newest = {noun: self.call("GET", f"/api/{rows}")[rows] for noun, rows in lists.items()}
+        return {noun: str(rows[0]["id"]) for noun, rows in newest.items() if rows}
 
 
 def opened(data: bytes) -> Image.Image:
@@ -107,8 +107,8 @@ def toy_pictures(number: int, kind: str = "car") -> list[bytes]:
 
     files = []
     for picture in toy(kind, 2_000_000 + number).pictures:
-        kept = io.BytesIO()
+        buffer = io.BytesIO()
         assert picture.image is not None
-        picture.image.resize((384, 384)).save(kept, "PNG")
-        files.append(kept.getvalue())
+        picture.image.resize((384, 384)).save(buffer, "PNG")
+        files.append(buffer.getvalue())
     return files

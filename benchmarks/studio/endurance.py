@@ -37,16 +37,16 @@ FLAT = 0.05
 WARM = 0.2
 """Share of the time at the start that memory may grow in: caches fill."""
 PLAN = (("paint", 70), ("look", 14), ("pry", 10), ("teach", 4), ("paint by job", 2))
-"""What a client does, and how often of a hundred times."""
+"""Acts of a client, and how often each comes in a hundred."""
 
 
 @dataclass
-class Found:
-    """What all clients saw."""
+class Tally:
+    """Counts of all clients."""
 
     done: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)  # of each painted picture
+    seconds: list[float] = field(default_factory=list)  # for each painted picture
     equal: int = 0  # pictures equal bit for bit
     rounded: int = 0  # pictures equal within rounding
     crossed: int = 0  # pictures nearer to another user's
@@ -72,33 +72,33 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, studio(Path(folder) / "data", login=True) as server:
         people = [arrived(server, number) for number in range(given.clients)]
-        found, memory = endured(server, people, given.minutes * 60, given.seed)
+        tally, memory = endured(server, people, given.minutes * 60, given.seed)
         alive = server.alive()
         code = server.stop()
     record = {
         "minutes": given.minutes,
         "clients": given.clients,
-        "lost jobs": found.lost,
-        "pictures of another": found.crossed,
-        "things of others that were shown": found.seen,
-        "faults": found.faults[:20],
+        "lost jobs": tally.lost,
+        "pictures of another": tally.crossed,
+        "things of others that were shown": tally.seen,
+        "faults": tally.faults[:20],
         "server alive": alive,
         "exit code": code,
         "pictures": {
-            "painted": found.equal + found.rounded + found.crossed,
-            "equal bit for bit": found.equal,
-            "equal within rounding": found.rounded,
-            "a minute": round((found.equal + found.rounded) / given.minutes, 1),
-            "median seconds": round(statistics.median(found.seconds), 2),
-            "95 % seconds": round(sorted(found.seconds)[int(0.95 * (len(found.seconds) - 1))], 2),
+            "painted": tally.equal + tally.rounded + tally.crossed,
+            "equal bit for bit": tally.equal,
+            "equal within rounding": tally.rounded,
+            "a minute": round((tally.equal + tally.rounded) / given.minutes, 1),
+            "median seconds": round(statistics.median(tally.seconds), 2),
+            "95 % seconds": round(sorted(tally.seconds)[int(0.95 * (len(tally.seconds) - 1))], 2),
         },
-        "requests": dict(sorted(found.done.items())),
+        "requests": dict(sorted(tally.done.items())),
         "memory in MB": flatness(memory),
         "seed": given.seed,
     }
     print(json.dumps(record, indent=1))
     write_results("endurance", **record)
-    return int(bool(found.lost or found.crossed or found.seen or found.faults or not alive))
+    return int(bool(tally.lost or tally.crossed or tally.seen or tally.faults or not alive))
 
 
 def arrived(server: Studio, number: int) -> Person:
@@ -115,11 +115,11 @@ def array(image: Any) -> np.ndarray[Any, Any]:
     return np.asarray(image, dtype=np.int16)
 
 
-def endured(server: Studio, people: list[Person], seconds: float, seed: int) -> tuple[Found, list[float]]:
-    """All clients at work until the time is over; what they saw, and the server's memory every two seconds."""
-    found, over, lock = Found(), threading.Event(), threading.Lock()
+def endured(server: Studio, people: list[Person], seconds: float, seed: int) -> tuple[Tally, list[float]]:
+    """All clients at work until the time is over; their counts, and the server's memory every two seconds."""
+    tally, over, lock = Tally(), threading.Event(), threading.Lock()
     threads = [
-        threading.Thread(target=live, args=(person, people, random.Random(f"{seed} {k}"), found, over, lock))
+        threading.Thread(target=live, args=(person, people, random.Random(f"{seed} {k}"), tally, over, lock))
         for k, person in enumerate(people)
     ]
     memory, began = list[float](), time.monotonic()
@@ -131,37 +131,37 @@ def endured(server: Studio, people: list[Person], seconds: float, seed: int) -> 
     over.set()
     for thread in threads:
         thread.join()
-    return found, memory
+    return tally, memory
 
 
 def live(
-    me: Person, people: list[Person], chance: random.Random, found: Found, over: threading.Event, lock: threading.Lock
+    me: Person, people: list[Person], chance: random.Random, tally: Tally, over: threading.Event, lock: threading.Lock
 ) -> None:
-    """What one client does, until the time is over."""
+    """One client at work until the time is over."""
     acts = {"paint": paint, "look": look, "pry": pry, "teach": teach, "paint by job": paint_by_job}
     while not over.is_set():
         act = chance.choices([name for name, _ in PLAN], [weight for _, weight in PLAN])[0]
         try:
-            acts[act](me, people, chance, found, lock)
+            acts[act](me, people, chance, tally, lock)
             with lock:
-                found.done[act] += 1
+                tally.done[act] += 1
         except (httpx.HTTPError, RuntimeError, KeyError, StopIteration) as error:
             with lock:
-                found.faults.append(f"{act}: {type(error).__name__}: {error}"[:300])
-                found.lost += act in ("teach", "paint by job", "paint")
+                tally.faults.append(f"{act}: {type(error).__name__}: {error}"[:300])
+                tally.lost += act in ("teach", "paint by job", "paint")
         time.sleep(chance.uniform(0, 0.3))
 
 
-def paint(me: Person, people: list[Person], chance: random.Random, found: Found, lock: threading.Lock) -> None:
+def paint(me: Person, people: list[Person], chance: random.Random, tally: Tally, lock: threading.Lock) -> None:
     seed, began = chance.choice(SEEDS), time.monotonic()
     picture = array(me.client.picture(me.concept, seed=seed))
     with lock:
-        found.seconds.append(time.monotonic() - began)
-    compare(picture, seed, me, people, found, lock)
+        tally.seconds.append(time.monotonic() - began)
+    compare(picture, seed, me, people, tally, lock)
 
 
 def compare(
-    picture: np.ndarray[Any, Any], seed: int, me: Person, people: list[Person], found: Found, lock: threading.Lock
+    picture: np.ndarray[Any, Any], seed: int, me: Person, people: list[Person], tally: Tally, lock: threading.Lock
 ) -> None:
     """Count a picture as equal, rounded or crossed."""
     off = {id(person): np.abs(person.alone[seed] - picture) for person in people}
@@ -169,15 +169,15 @@ def compare(
     others = [float(other.mean()) for number, other in off.items() if number != id(me)]
     with lock:
         if not own.any():
-            found.equal += 1
+            tally.equal += 1
         elif own.max() <= ROUNDING and all(own.mean() < other for other in others):
-            found.rounded += 1
+            tally.rounded += 1
         else:
-            found.crossed += 1
-            found.faults.append(f"a picture of {me.concept.name} is off by {own.max()}, {min(others):.1f} from others")
+            tally.crossed += 1
+            tally.faults.append(f"a picture of {me.concept.name} is off by {own.max()}, {min(others):.1f} from others")
 
 
-def paint_by_job(me: Person, people: list[Person], chance: random.Random, found: Found, lock: threading.Lock) -> None:
+def paint_by_job(me: Person, people: list[Person], chance: random.Random, tally: Tally, lock: threading.Lock) -> None:
     """The same by way of the queue."""
     seed = chance.choice(SEEDS)
     concept = [{"id": me.concept.id, "scale": 1.0}]
@@ -185,29 +185,29 @@ def paint_by_job(me: Person, people: list[Person], chance: random.Random, found:
     job = me.client.submit("paint", prompts=[words], concepts=concept, seed=seed, count=1)
     me.client.wait(job)
     rows = me.client.call("GET", "/api/pictures", params={"job": job})["pictures"]
-    compare(array(me.client.image(rows[0]["content"])), seed, me, people, found, lock)
+    compare(array(me.client.image(rows[0]["content"])), seed, me, people, tally, lock)
 
 
-def teach(me: Person, people: list[Person], chance: random.Random, found: Found, lock: threading.Lock) -> None:
+def teach(me: Person, people: list[Person], chance: random.Random, tally: Tally, lock: threading.Lock) -> None:
     """A short training of another method."""
     me.client.learn(
         me.subject, method="textual_inversion", settings={"steps": 4}, seed=chance.randrange(1000), score=False
     )
 
 
-def look(me: Person, people: list[Person], chance: random.Random, found: Found, lock: threading.Lock) -> None:
+def look(me: Person, people: list[Person], chance: random.Random, tally: Tally, lock: threading.Lock) -> None:
     """Read the lists, and a thumbnail: all of them must be the user's own."""
     pictures = me.client.call("GET", "/api/pictures")["pictures"]
     names = {each["name"] for picture in pictures for each in picture["concepts"]}
     concepts = me.client.call("GET", "/api/concepts")["concepts"]
     strange = {name for name in names if not name.startswith(me.concept.name)}
     with lock:
-        found.seen += len(strange) + sum(each["shared"] for each in concepts)
+        tally.seen += len(strange) + sum(each["shared"] for each in concepts)
     if pictures:
         me.client.http.get(pictures[0]["thumbnail"]).raise_for_status()
 
 
-def pry(me: Person, people: list[Person], chance: random.Random, found: Found, lock: threading.Lock) -> None:
+def pry(me: Person, people: list[Person], chance: random.Random, tally: Tally, lock: threading.Lock) -> None:
     """Ask for what is another user's."""
     other = chance.choice([person for person in people if person is not me])
     paths = (
@@ -221,7 +221,7 @@ def pry(me: Person, people: list[Person], chance: random.Random, found: Found, l
     stolen = {"model": other.concept.name, "prompt": f"<{other.concept.name}> on the beach", "n": 1}
     painted = me.client.http.post("/v1/images/generations", json=stolen)
     with lock:
-        found.seen += (answer.status_code == 200) + (painted.status_code == 200)
+        tally.seen += (answer.status_code == 200) + (painted.status_code == 200)
 
 
 def flatness(memory: list[float]) -> dict[str, Any]:

@@ -124,11 +124,11 @@ def judged(kind: str, outcome: Outcome) -> str:
     return "closed" if outcome.status == 0 and (kind in CLOSES or "Error: " in outcome.text) else "hung"
 
 
-# ------------------------------------------------------------------------------------------------------ what surrounds
+# -------------------------------------------------------------------------------------------------------- surroundings
 
 
 class Before:
-    """What there was before the attacks: a concept and one of its pictures."""
+    """The state before the attacks: a concept and one of its pictures."""
 
     def __init__(self, client: Client, memory: int) -> None:
         self.concept = client.teach("zippy", toy_pictures(16), noun="car")
@@ -137,7 +137,7 @@ class Before:
 
 
 def prepared(server: Studio, asked: Canary) -> tuple[Target, Before]:
-    """What an attacker knows: the server's own list of operations, and ids of things that exist."""
+    """An attacker's knowledge: the server's own list of operations, and ids of things that exist."""
     honest = Client(server.url)
     before = Before(honest, round(server.memory() / 1e6))
     document = httpx.get(f"{server.url}/openapi.json").json()

@@ -88,13 +88,13 @@ def loaded(browser: Any, url: str) -> dict[str, float]:
     page = browser.new_context().new_page()
     page.goto(url, wait_until="load")
     page.wait_for_function("performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
-    found = page.evaluate(MEASURE)
+    timing = page.evaluate(MEASURE)
     page.context.close()
     return {
-        "seconds until ready": round(found["ready"] / 1000, 3),
-        "seconds until loaded": round(found["loaded"] / 1000, 3),
-        "kilobytes": round(found["bytes"] / 1000, 1),
-        "requests": found["requests"],
+        "seconds until ready": round(timing["ready"] / 1000, 3),
+        "seconds until loaded": round(timing["loaded"] / 1000, 3),
+        "kilobytes": round(timing["bytes"] / 1000, 1),
+        "requests": timing["requests"],
     }
 
 
