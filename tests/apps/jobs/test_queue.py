@@ -14,9 +14,10 @@ from sqlalchemy import func, select
 
 from limner.apps.jobs import queue
 from limner.apps.jobs.database import Database
-from limner.apps.jobs.queue import LeaseLost, QuotaExceeded, Wishes, claim, finish, hand_back, record, renew, submit
+from limner.apps.jobs.queue import LeaseLost, QuotaExceeded, claim, finish, hand_back, record, renew, submit
 from limner.apps.jobs.tables import Concept, Job, JobEvent, User, now
 from limner.apps.jobs.users import create_user, set_disabled
+from limner.apps.jobs.wishes import Wishes
 from limner.errors import InputError, UnknownName
 
 
