@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .requests import (
     CheckRequest,
+    ConverseRequest,
     ExportRequest,
     LearnRequest,
     PaintRequest,
@@ -74,4 +75,8 @@ def run(request: Request) -> Iterator[Event]:
             from .pretrain_request import pretrain_request
 
             return pretrain_request(request)
+        case ConverseRequest():
+            from .converse_request import converse_request
+
+            return converse_request(request)
     raise TypeError(f"there is no workflow for {type(request).__name__}")

@@ -33,7 +33,9 @@ def shares(weights: Sequence[tuple[T, float]]) -> list[Guess[T]]:
     return sorted(guesses, key=lambda guess: -guess.probability)
 
 
-def gain_of_asking(guesses: Sequence[Guess[T]], *, right: float = RIGHT, wrong: float = WRONG, price: float = PRICE) -> float:
+def gain_of_asking(
+    guesses: Sequence[Guess[T]], *, right: float = RIGHT, wrong: float = WRONG, price: float = PRICE
+) -> float:
     """How much more asking is expected to score than following the likeliest guess."""
     if len(guesses) < 2:
         return -price

@@ -72,11 +72,11 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
 MOVES = ("undo", "redo", "return", "prefer", "reject", "accept")
 """Edits that go through the tree of turns or change concepts; the others change a state."""
 NEEDS: Mapping[str, tuple[str, ...]] = {
-    **{op: ("value",) for op in ("scene", "time", "view", "relation", "add", "avoid", "allow")},
-    **{op: ("target", "value") for op in ("dress", "undress", "colour", "looks", "region")},
-    **{op: ("target",) for op in ("action", "remove", "accept")},
-    **{op: ("target", "number") for op in ("count", "strength")},
-    **{op: ("number",) for op in ("return", "recall")},
+    **dict.fromkeys(("scene", "time", "view", "relation", "add", "avoid", "allow"), ("value",)),
+    **dict.fromkeys(("dress", "undress", "colour", "looks", "region"), ("target", "value")),
+    **dict.fromkeys(("action", "remove", "accept"), ("target",)),
+    **dict.fromkeys(("count", "strength"), ("target", "number")),
+    **dict.fromkeys(("return", "recall"), ("number",)),
 }
 """Edit -> fields that must not be empty."""
 
@@ -217,9 +217,7 @@ def _strength(state: State, edit: Edit) -> State:
 def _region(state: State, edit: Edit) -> State:
     if edit.value not in ("anywhere", *REGIONS):
         raise UnknownName("region", edit.value, REGIONS)
-    return state.with_thing(
-        replace(state.thing(edit.target), region="" if edit.value == "anywhere" else edit.value)
-    )
+    return state.with_thing(replace(state.thing(edit.target), region="" if edit.value == "anywhere" else edit.value))
 
 
 def _count(number: float) -> int:

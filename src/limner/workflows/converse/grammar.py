@@ -352,11 +352,14 @@ def _paint_part(sentence: Sentence, phrase: NounPhrase, kind: str, word: str) ->
     if phrase.noun in sentence.accessories or phrase.is_accessory:
         sentence.edit("colour", target=_owner(sentence, phrase.noun), part=phrase.noun, value=word)
     else:
-        sentence.edit(kind, target=_name(" ".join(filter(None, (phrase.article, phrase.adjectives, phrase.noun)))),
-                      value=word)
+        sentence.edit(
+            kind, target=_name(" ".join(filter(None, (phrase.article, phrase.adjectives, phrase.noun)))), value=word
+        )
 
 
-@_rule(rf"(?:make|set|change|put|paint|show|do|turn)(?: (?:it|that|this|him|her|the (?:whole )?picture|everything|all of it))?(?: into| as| in| to)? ?((?:in |as )?.+)")
+@_rule(
+    r"(?:make|set|change|put|paint|show|do|turn)(?: (?:it|that|this|him|her|the (?:whole )?picture|everything|all of it))?(?: into| as| in| to)? ?((?:in |as )?.+)"
+)
 def _whole_picture(sentence: Sentence, match: re.Match[str]) -> bool:
     text = match[1]
     style = style_of(text)
@@ -377,7 +380,9 @@ def style_of(text: str) -> str:
 
 # ----------------------------------------------------------------------------------------------------------- describing
 
-VERBS = "put|move|bring|send|take|place|set|go|let's go|paint|draw|show|show me|make|let|have|do|create|a picture of|use"
+VERBS = (
+    "put|move|bring|send|take|place|set|go|let's go|paint|draw|show|show me|make|let|have|do|create|a picture of|use"
+)
 ASIDE = "make|let|have|put|move|bring|send|take|place|set|show|paint|draw"
 
 
@@ -427,9 +432,7 @@ def _head(text: str) -> tuple[str, list[NounPhrase], str, NounPhrase | None]:
     return text.strip(), accessories, relation, other
 
 
-def _describe_thing(
-    sentence: Sentence, phrase: NounPhrase, head: str, *, first: bool, asks: bool, empty: bool
-) -> str:
+def _describe_thing(sentence: Sentence, phrase: NounPhrase, head: str, *, first: bool, asks: bool, empty: bool) -> str:
     """The edits that name the thing a clause is about; returns its words, or "?" where the clause is not understood."""
     in_picture = {word for t in sentence.state.things for word in (t.name, t.noun)}
     added = {edit.value for edit in sentence.edits if edit.op == "add"}

@@ -6,11 +6,14 @@ from __future__ import annotations
 from limner.core.word_classes import ADJECTIVES, VERBS
 
 ACCESSORIES = frozenset(
-    "hat cap beanie helmet crown tiara sunglasses shades glasses goggles scarf cape cloak tie bow-tie collar coat jacket "
-    "shirt t-shirt sweater jumper dress skirt trousers jeans shorts boots shoes socks gloves mask necklace ribbon bow wig "
-    "backpack bag balloon umbrella flower apron medal badge belt vest hoodie".split()
+    ["hat", "cap", "beanie", "helmet", "crown", "tiara", "sunglasses", "shades", "glasses", "goggles", "scarf", "cape", "cloak", "tie", "bow-tie", "collar", "coat", "jacket", "shirt", "t-shirt", "sweater", "jumper", "dress", "skirt", "trousers", "jeans", "shorts", "boots", "shoes", "socks", "gloves", "mask", "necklace", "ribbon", "bow", "wig", "backpack", "bag", "balloon", "umbrella", "flower", "apron", "medal", "badge", "belt", "vest", "hoodie"]
 )
 """Things that are put on another thing, or into its hand."""
+
+PLACE_NOUNS = frozenset(
+    ["beach", "snow", "jungle", "city", "desert", "sky", "kitchen", "meadow", "road", "street", "sea", "ocean", "studio", "moon", "forest", "bedroom", "garden", "park", "river", "lake", "mountain", "mountains", "village", "house", "room", "office", "castle", "church", "station", "market", "library", "school", "stage", "field", "cave", "island", "bridge", "harbour", "farm", "barn", "bathroom", "cellar", "attic", "roof", "shop", "cafe", "bar", "museum", "stadium", "valley", "swamp", "volcano", "space", "table", "sofa", "bed", "floor", "carpet", "grass", "lawn", "pool", "ship", "train", "museum", "ruins", "canyon", "glacier"]
+)
+"""Nouns of places."""
 
 STYLES: dict[str, str] = {
     "watercolour": "a watercolour of", "watercolor": "a watercolour of", "line drawing": "a line drawing of",
@@ -41,10 +44,10 @@ VIEWS: dict[str, str] = {
 GERUNDS: dict[str, str] = {
     **{word: word for word in VERBS if word.endswith("ing") and word != "wearing"},
     **{word.removesuffix("ing"): word for word in VERBS if word.endswith("ing") and word != "wearing"},
-    **{"sit": "sitting", "sit down": "sitting", "sitting down": "sitting", "run": "running", "lie": "lying down"},
-    **{"lie down": "lying down", "lying": "lying down", "lying down": "lying down", "stand up": "standing"},
-    **{"wave": "waving", "dance": "dancing", "ride": "riding", "swim": "swimming", "smile": "smiling"},
-    **{"smiling": "smiling", "jump up": "jumping", "waving a hand": "waving", "bite": "biting", "hide": "hiding"},
+    "sit": "sitting", "sit down": "sitting", "sitting down": "sitting", "run": "running", "lie": "lying down",
+    "lie down": "lying down", "lying": "lying down", "lying down": "lying down", "stand up": "standing",
+    "wave": "waving", "dance": "dancing", "ride": "riding", "swim": "swimming", "smile": "smiling",
+    "smiling": "smiling", "jump up": "jumping", "waving a hand": "waving", "bite": "biting", "hide": "hiding",
 }  # fmt: skip
 """Verb in a sentence -> its form in a prompt."""
 
@@ -56,11 +59,20 @@ PLACES = ("on", "in", "at", "under", "inside", "near", "by", "over", "above", "t
 SCENE_WORDS = ("background", "scene", "place", "setting", "surroundings", "location")
 PRONOUNS = ("it", "him", "her", "he", "she", "this", "that", "the subject", "the one", "its", "his")
 ALL = ("them", "they", "both", "both of them", "all of them", "everyone", "everybody", "all")
-REST = ("everything else", "the rest", "anything else", "all else", "the rest of it", "the same", "the same picture", "it")
+REST = (
+    "everything else",
+    "the rest",
+    "anything else",
+    "all else",
+    "the rest of it",
+    "the same",
+    "the same picture",
+    "it",
+)
 
 ORDINALS: dict[str, int] = {
-    **{"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9},
-    **{"tenth": 10, "1st": 1, "2nd": 2, "3rd": 3, "last": -1, "latest": -1},
+    "first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9,
+    "tenth": 10, "1st": 1, "2nd": 2, "3rd": 3, "last": -1, "latest": -1,
 }
 
 SYNONYMS: dict[str, tuple[str, ...]] = {

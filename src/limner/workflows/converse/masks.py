@@ -51,7 +51,7 @@ def part_mask(
         if not 0.01 <= float((things > 0.5).float().mean()) <= 0.9:
             things = None
     if part == "background" and things is not None:
-        return _picture(1 - (F.max_pool2d(things, 3, 1, 1) > 0.5).float())
+        return _picture(1 - (things > 0.5).float())
     if prompts[0] == prompts[1]:
         return None if things is None else _picture((_grown(things, base) > 0.5).float())
     where = differing(base, adapters, pixels, prompts)

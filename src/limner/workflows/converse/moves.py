@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .edits import Edit
 from .lexicon import ORDINALS
-from .phrases import NP, noun_phrase, normalised, one_of
+from .phrases import NP, normalised, noun_phrase, one_of
 from .states import COUNTS
 from .tree import Conversation, Turn
 
@@ -52,7 +52,9 @@ def _through_turns(text: str, conversation: Conversation) -> Moves | None:
     same = r"(?:(?:exactly )?(?:as|like)(?: in)?|the same as(?: in)?|as it was in|again)"
     if match := re.fullmatch(rf"(?:{to}|{same}) {ORDINAL}(?:(?:,| but| and|, but|, and) (.+))?", text):
         return Moves((Edit(op="return", number=_turn(match[1], conversation).number),), _rest(match[2]))
-    if match := re.fullmatch(rf"(?:with |and |give (?:it|him|her) )?({NP}),? (?:as|like|from|of)(?: in)? {ORDINAL}", text):
+    if match := re.fullmatch(
+        rf"(?:with |and |give (?:it|him|her) )?({NP}),? (?:as|like|from|of)(?: in)? {ORDINAL}", text
+    ):
         return _recall(match[1], _turn(match[2], conversation), conversation)
     if match := re.fullmatch(rf"(?:(?:go )?back to|return to) ({NP})(?:(?:,| but| and|, but|, and) (.+))?", text):
         turn = _showing(match[1], conversation)
@@ -108,7 +110,9 @@ def _showing(words: str, conversation: Conversation) -> Turn | None:
 def _preferences(text: str, conversation: Conversation) -> Moves | None:
     """More like this, less like the third."""
     edits, here = [], conversation.turn
-    more = rf"(?:more like|i (?:really )?(?:like|love|prefer)|better like|i like) (?:{ORDINAL}|{THIS})(?: better| more)?"
+    more = (
+        rf"(?:more like|i (?:really )?(?:like|love|prefer)|better like|i like) (?:{ORDINAL}|{THIS})(?: better| more)?"
+    )
     less = rf"(?:less like|not like|unlike|i (?:don't|do not) like|i (?:dislike|hate)|rather than|not) (?:{ORDINAL}|{THIS})"
     for part in re.split(r",\s*(?:and |but )?| and | but |\s*;\s*| than ", text):
         liked, disliked = re.fullmatch(more, part), re.fullmatch(less, part)
@@ -127,7 +131,8 @@ def _accepted(text: str, conversation: Conversation) -> Moves | None:
         return None
     subject = one_of(names) if names else "(?!)"
     if match := re.fullmatch(
-        rf"(?:yes,? )?(?:that's|that is|this is|it's|it is) (?:really |exactly |definitely )?({subject})(?: indeed)?", text
+        rf"(?:yes,? )?(?:that's|that is|this is|it's|it is) (?:really |exactly |definitely )?({subject})(?: indeed)?",
+        text,
     ):
         return Moves((Edit(op="accept", target=match[1]),))
     shown = [thing.name for thing in here.state.things if thing.handle]

@@ -37,7 +37,12 @@ TARGETED = ("dress", "undress", "colour", "looks", "action", "remove", "count", 
 
 
 def resolve(
-    edits: Sequence[Edit], state: State, *, named: Sequence[str] = (), subjects: Sequence[Thing] = (), alike: Alike | None = None,
+    edits: Sequence[Edit],
+    state: State,
+    *,
+    named: Sequence[str] = (),
+    subjects: Sequence[Thing] = (),
+    alike: Alike | None = None,
     words: str = "",
 ) -> Resolved:
     """The edits with names as targets. `named` are the things and accessories that the words before named, the last
@@ -73,9 +78,7 @@ def resolve(
     return Resolved(question=_question(every, words))
 
 
-def _guesses(
-    edit: Edit, things: Sequence[Thing], named: Sequence[str], alike: Alike | None
-) -> list[Guess[list[Edit]]]:
+def _guesses(edit: Edit, things: Sequence[Thing], named: Sequence[str], alike: Alike | None) -> list[Guess[list[Edit]]]:
     """The readings of an edit's target."""
     phrase = edit.target.removesuffix("'s").strip()
     if not things:

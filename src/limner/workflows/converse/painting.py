@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from limner.core.concept import Concept
     from limner.core.picture import Picture
 
-START: Mapping[str, float] = {"accessory": 0.0, "thing": 0.3, "background": 0.0, "all": 0.3}
-"""Part -> share of the sampling steps that is skipped, which keeps the layout: the pose of a thing whose colour
-changes, the composition of a picture in another style."""
+START: Mapping[str, float] = {"accessory": 0.0, "thing": 0.3, "background": 0.0}
+"""Part -> share of the sampling steps that is skipped, which keeps the pose of a thing whose colour changes."""
 
 
 def paint_state(
     base: Base, state: State, concepts: Mapping[str, Concept], *, onto: tuple[State, Image.Image] | None = None
 ) -> Picture:
     """The picture of a state. `concepts` are by the hash of their tensors, and `onto` is the earlier state and picture
-    that it is painted onto; every pixel outside of the part that may change keeps its value.
+    that it is painted onto; every pixel outside of the part that may change keeps its value. Where the part is nearly
+    everything, or the base cannot tell it, the picture is painted anew from the same noise.
 
     Raises `InputError` for a state whose concept is not among `concepts`.
     """
@@ -51,8 +51,6 @@ def paint_state(
             region = Region.around(image, mask, size=base.picture_size)
             square, inside = region.cut
             canvas = Canvas(square, inside, start=START[state.part])
-        else:
-            canvas = Canvas(image, start=START["all"])
     regions: Any = {thing.handle: thing.region for thing, _ in used if thing.region}
     picture = paint(
         base,

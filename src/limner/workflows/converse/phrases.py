@@ -26,10 +26,7 @@ DOUBLE = ("bow tie", "teddy bear", "garden gnome", "potted plant", "night sky", 
 
 
 FUNCTION = frozenset(
-    "the a an some his her its their my any no is are was be been it him he she them they that this these those both me "
-    "you i we us of in on at to from with without for by as into onto under over and or but not make give put let have "
-    "paint draw show take set change turn add remove keep get go do does did should would could can will what who why "
-    "how when where there here whole if than wearing wears".split()
+    ["the", "a", "an", "some", "his", "her", "its", "their", "my", "any", "no", "is", "are", "was", "be", "been", "it", "him", "he", "she", "them", "they", "that", "this", "these", "those", "both", "me", "you", "i", "we", "us", "of", "in", "on", "at", "to", "from", "with", "without", "for", "by", "as", "into", "onto", "under", "over", "and", "or", "but", "not", "make", "give", "put", "let", "have", "paint", "draw", "show", "take", "set", "change", "turn", "add", "remove", "keep", "get", "go", "do", "does", "did", "should", "would", "could", "can", "will", "what", "who", "why", "how", "when", "where", "there", "here", "whole", "if", "than", "wearing", "wears"]
 )
 """Words that stand before no noun as an adjective."""
 
@@ -154,7 +151,9 @@ def _cut_style(text: str) -> tuple[str, str]:
 def _cut_place(text: str, things: set[str]) -> tuple[str, str]:
     """The first phrase of a place: a preposition, and a noun that is neither in the picture nor put on."""
     prepositions = one_of(PLACES)
-    pattern = rf"\b({prepositions}) ((?:the |an? )?(?:[\w'-]+ ){{0,3}}?[\w'-]+)(?=$| (?:wearing|with|{prepositions})\b|,)"
+    pattern = (
+        rf"\b({prepositions}) ((?:the |an? )?(?:[\w'-]+ ){{0,3}}?[\w'-]+)(?=$| (?:wearing|with|{prepositions})\b|,)"
+    )
     for match in re.finditer(pattern, text):
         phrase = noun_phrase(match[2])
         first = match[2].split()[0]

@@ -120,9 +120,7 @@ class Conversation:
     def add(self, state: State, *, words: str, named: tuple[str, ...] = ()) -> Conversation:
         """The conversation with a new turn, which follows the current one and becomes current."""
         number = len(self.turns) + 1
-        turn = Turn(
-            id=f"t{number}", number=number, parent=self.current, words=words, state=state, named=named
-        )
+        turn = Turn(id=f"t{number}", number=number, parent=self.current, words=words, state=state, named=named)
         return replace(self, turns=(*self.turns, turn), current=turn.id, question=None)
 
     def changed(self, turn: str, **values: Any) -> Conversation:

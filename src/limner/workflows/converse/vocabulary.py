@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from limner.core.word_classes import word_class
 from limner.core.wording import words_not_in
 
 from .edits import Edit
-from .lexicon import SYNONYMS
+from .lexicon import ACCESSORIES, COLOURS, LOOKS, PLACE_NOUNS, SYNONYMS
 from .tree import Choice, Question
 
 if TYPE_CHECKING:
@@ -34,16 +34,18 @@ class Vocabulary:
     @classmethod
     def of(cls, base: Any) -> Vocabulary:
         words = base.capabilities.known_words
-        return cls(words() if words else None, base)
+        return cls(frozenset(words() - set(base.rare_words)) if words else None, base)
 
-    def fit(self, edits: Sequence[Edit], words: str) -> tuple[tuple[Edit, ...], list[str], Question | None]:
-        """The edits in words that the base knows, notes about the words that were exchanged, and a question about the
+    def fit(
+        self, edits: Sequence[Edit], words: str, *, names: Collection[str] = ()
+    ) -> tuple[tuple[Edit, ...], list[str], Question | None]:
+        """The edits in words that the base knows (beside the names of learned subjects), notes about the words that were exchanged, and a question about the
         first word that none of the base's comes near to."""
         if self.known is None:
             return tuple(edits), [], None
         fitted, notes = [], []
         for place, edit in enumerate(edits):
-            if edit.op in FREE:
+            if edit.op in FREE or (edit.op == "add" and edit.value in names):
                 fitted.append(edit)
                 continue
             for name in ("value", "colour"):
@@ -86,18 +88,19 @@ class Vocabulary:
             self._cosines.update({(word, other): float(cosine) for other, cosine in zip(new, alike, strict=True)})
         return [self._cosines[word, other] for other in others]
 
-    def nearest(self, word: str, *, like: str = "") -> list[str]:
-        """The known words of the class of `like` (else of the word itself) that the text encoder finds nearest."""
+    def nearest(self, word: str, kind: str = "") -> list[str]:
+        """The known words of a kind of edit, or else of the word's own class, that the text encoder finds nearest."""
         assert self.known is not None
-        kind = word_class(like or word)
-        same = [w for w in sorted(self.known) if word_class(w) == kind and len(w) > 2]
+        wanted = KINDS.get(kind)
+        same = [w for w in sorted(self.known) if len(w) > 2 and (not wanted or w in wanted)]
+        same = same if wanted else [w for w in same if word_class(w) == word_class(word)]
         if not same or self.base is None:
             return same[:OFFERED]
         near = self.cosines(word, same)
         return [w for _, w in sorted(zip(near, same, strict=True), reverse=True)[:OFFERED]]
 
     def _question(self, edits: Sequence[Edit], place: int, name: str, word: str, words: str) -> Question:
-        near = self.nearest(word)
+        near = self.nearest(word, "colour" if name == "colour" else edits[place].op)
         choices = []
         for other in near:
             changed = replace(edits[place], **{name: _exchanged(getattr(edits[place], name), word, other)})
@@ -113,6 +116,8 @@ class Vocabulary:
         )
 
 
+KINDS = {"scene": PLACE_NOUNS, "dress": ACCESSORIES, "colour": COLOURS, "looks": LOOKS}
+"""Kind of edit -> the words that its value may be."""
 FREE = ("recall", "return", "undo", "redo", "prefer", "reject", "accept", "undress", "remove", "allow", "region")
 """Edits whose words no base reads."""
 
