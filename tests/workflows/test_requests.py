@@ -18,6 +18,7 @@ from limner.workflows.requests import (
     BaseChoice,
     CheckRequest,
     ConceptChoice,
+    ConverseRequest,
     ExportRequest,
     LearnRequest,
     PaintRequest,
@@ -97,6 +98,18 @@ EVERY: tuple[Request, ...] = (
     ExportRequest(concept=CONCEPT, to="kohya", rank=16),
     PublishRequest(concept=CONCEPT, to="me/rex", formats=("kohya", "peft"), upload=False),
     PretrainRequest(method="ip_adapter", settings={"steps": 2}, corpus="toys:4", ema=0.99, preview_of=Path("dog")),
+    ConverseRequest(
+        words="give him a hat",
+        conversation={"turns": [], "current": ""},
+        concepts=(CONCEPT,),
+        base=BASE,
+        pictures={"t1": Path("000.png")},
+        photos={"rex": Path("photos")},
+        seed=7,
+        preference_steps=4,
+        llm="http://127.0.0.1:8000/v1",
+        llm_model="small",
+    ),
 )
 
 

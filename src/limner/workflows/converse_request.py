@@ -48,7 +48,7 @@ def converse_request(
     choice, memory = plan_memory(choice, Recipe(says=""))
     if memory:
         yield Message(memory)
-    means, conversation = begun(request, open_base(choice), concepts)
+    means, conversation = means_of(request, open_base(choice), concepts)
     means.model = model
     reply = say(means, conversation, request.words)
     yield from _saved(request, reply)
@@ -67,7 +67,7 @@ def language_model(request: ConverseRequest) -> LanguageModel | None:
     return LanguageModel(request.llm, request.llm_model)
 
 
-def begun(request: ConverseRequest, base: Any, concepts: list[Concept]) -> tuple[Means, Conversation]:
+def means_of(request: ConverseRequest, base: Any, concepts: list[Concept]) -> tuple[Means, Conversation]:
     """The means of a conversation, and the conversation of the request or a new one."""
     from .converse import Conversation, PreferenceSettings, begin
 

@@ -139,10 +139,10 @@ class TurnDone(Event):
     turn: str  # id of the current turn; empty before the first
     is_new: bool  # whether that turn is new
     answer: str
-    state: Mapping[str, Any]  # of the current turn
+    state: Mapping[str, Any]  # state of the current turn
     conversation: Mapping[str, Any]  # for the next request
-    choices: tuple[str, ...] = ()  # of a question
-    picture: Path | None = None  # of a new turn
+    choices: tuple[str, ...] = ()  # answers that a question offers
+    picture: Path | None = None  # picture of a new turn
     concepts: tuple[Path, ...] = ()  # new states of concepts
     references: tuple[Path, ...] = ()  # accepted pictures, in folders by subject
 

@@ -361,8 +361,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return value
-    if origin is Literal and value in inner:
-        return value
+    if origin is Literal:
+        if isinstance(value, str) and value in inner:
+            return value
+        raise InputError(f"{where} must be one of {', '.join(inner)}, not {str(value)[:80]!r}")
     if dataclasses.is_dataclass(kind):
         return _read_fields(kind, value, where)
     if origin in (Union, types.UnionType):

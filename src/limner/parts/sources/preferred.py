@@ -36,10 +36,9 @@ def preferred(
         import torch
 
         with torch.no_grad():
-            sides = [
-                base.encode(to_tensor([pair[side] for pair in pairs], base.picture_size).to(base.device, base.dtype))[0]
-                for side in (0, 1)
-            ]
+            pictures = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+            pixels = [to_tensor(side, base.picture_size).to(base.device, base.dtype) for side in pictures]
+            sides = [base.encode(side)[0] for side in pixels]
         for latents in sides:
             check_latents(latents, base)
 

@@ -220,6 +220,13 @@ def _region(state: State, edit: Edit) -> State:
     return state.with_thing(replace(state.thing(edit.target), region="" if edit.value == "anywhere" else edit.value))
 
 
+def _number(state: State, edit: Edit) -> State:
+    thing = state.thing(edit.target)
+    if thing.handle:
+        raise InputError(f"{thing.name} is one individual, of which a picture shows one; add a {thing.noun} instead")
+    return state.with_thing(replace(thing, count=_count(float(edit.number or 0))))
+
+
 def _count(number: float) -> int:
     if not 1 <= number <= 20:
         raise InputError(f"a picture shows from 1 to 20 of a thing, not {number:g}")
@@ -257,9 +264,7 @@ CHANGES: Mapping[str, Callable[[State, Edit], State]] = {
     "action": lambda state, edit: state.with_thing(replace(state.thing(edit.target), action=edit.value)),
     "add": _add,
     "remove": _remove,
-    "count": lambda state, edit: state.with_thing(
-        replace(state.thing(edit.target), count=_count(float(edit.number or 0)))
-    ),
+    "count": _number,
     "seed": _seed,
     "strength": _strength,
     "region": _region,

@@ -26,8 +26,8 @@ class Sentence:
     subjects: tuple[Thing, ...] = ()
     edits: list[Edit] = field(default_factory=list)
     strange: list[str] = field(default_factory=list)
-    verb: str = ""  # of the clause before: a bare noun phrase goes on with it
-    target: str = ""  # of the clause before
+    verb: str = ""  # verb of the clause before: a bare noun phrase goes on with it
+    target: str = ""  # target of the clause before
 
     @property
     def names(self) -> set[str]:
@@ -207,7 +207,7 @@ def _gone(sentence: Sentence, text: str, target: str) -> None:
         sentence.edit("undress", target=target or _owner(sentence, phrase.noun), value=phrase.noun)
     elif phrase.noun in SCENE_WORDS:
         sentence.edit("scene", value="in the studio")
-    elif phrase.noun in ("style",):
+    elif phrase.noun == "style":
         sentence.edit("style", value="")
     elif sentence.is_thing(phrase.noun) and not phrase.adjectives:
         sentence.edit("remove", target=_name(text))
@@ -308,7 +308,7 @@ def _region(sentence: Sentence, match: re.Match[str]) -> None:
 @_rule(rf"(?:make |let )?({NP}) ({RELATED}) ({NP})")
 def _relation(sentence: Sentence, match: re.Match[str]) -> bool:
     phrases = [noun_phrase(match[1]), noun_phrase(match[3])]
-    things = [t for t in sentence.state.things]
+    things = sentence.state.things
     if len(things) < 2 or any(p is None or not sentence.is_thing(p.noun) for p in phrases):
         return False
     sentence.edit("relation", value=match[2])

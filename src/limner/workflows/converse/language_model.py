@@ -60,7 +60,7 @@ class LanguageModel:
         return edits
 
     def _ask(self, words: str, conversation: Conversation) -> str:
-        data = {"picture": plain_data(conversation.state.described()), "words": words}
+        data = {"picture": plain_data(conversation.state.content()), "words": words}
         data["learned subjects"] = [{"name": each.name, "class": each.noun} for each in conversation.cast]
         data["earlier pictures"] = [{"number": t.number, "words": t.words} for t in conversation.turns[-20:]]
         body = {

@@ -63,7 +63,7 @@ def _through_turns(text: str, conversation: Conversation) -> Moves | None:
 
 
 def _rest(text: str | None) -> str:
-    """What follows a move, as a clause of its own: "but with a hat" is "with a hat"."""
+    """The words that follow a move, as a clause of their own."""
     return text or ""
 
 
@@ -100,10 +100,10 @@ def _showing(words: str, conversation: Conversation) -> Turn | None:
     for turn in reversed(conversation.turns):
         state = turn.state
         has = " ".join(each.text for thing in state.things for each in thing.accessories)
-        described = f"{state.scene} {state.style} {state.time} {has}".split()
-        if turn.id != conversation.current and phrase.noun in described:
-            if all(word in described for word in phrase.adjectives.split()):
-                return turn
+        shown = f"{state.scene} {state.style} {state.time} {has}".split()
+        wanted = (phrase.noun, *phrase.adjectives.split())
+        if turn.id != conversation.current and all(word in shown for word in wanted):
+            return turn
     return None
 
 

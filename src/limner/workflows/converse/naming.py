@@ -50,7 +50,8 @@ def resolve(
 
     Raises `InputError` for words that mean nothing in the picture.
     """
-    every, asked = [], {}
+    every: list[list[list[Edit]]] = []
+    asked: dict[str, str] = {}
     known = list(state.things)
     for edit in edits:
         if edit.op == "new":
@@ -92,7 +93,7 @@ def _guesses(edit: Edit, things: Sequence[Thing], named: Sequence[str], alike: A
     if phrase and phrase not in PRONOUNS:
         return [Guess([replace(edit, target=t.name)], g) for t, g in _by_noun(phrase, things, named, alike)]
     weights = [([replace(edit, target=thing.name)], _weight(thing.name, named)) for thing in things]
-    if phrase in ("it", "that", "this") and edit.op == "colour":
+    if phrase in ("", "it", "that", "this") and edit.op == "colour":
         weights += [
             ([replace(edit, target=t.name, part=each.noun)], _weight(each.noun, named))
             for t in things

@@ -1,4 +1,4 @@
-"""A state and the picture before it to a picture. What was not named keeps its pixels."""
+"""A state and the picture before it to a picture. Everything that was not named keeps its pixels."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Thing:
     noun: str  # its class
     handle: str = ""  # "<rex>"; empty for a thing that no concept shows
     concept: str = ""  # hash of the concept's tensors, which changes with every preference step
-    strength: float = 1.0  # of the concept
+    strength: float = 1.0  # strength of the concept
     colour: str = ""
     looks: tuple[str, ...] = ()  # "striped", "wooden"
     action: str = ""
@@ -51,7 +51,7 @@ class Thing:
 
     @property
     def text(self) -> str:
-        """The thing in a prompt: "<rex> sitting wearing a red hat"."""
+        """The thing in a prompt, with its looks, action and accessories."""
         core = " ".join(filter(None, (self.colour, *self.looks, self.handle or self._counted)))
         if not self.handle:
             core = f"{NUMBERS.get(self.count, str(self.count))} {core}" if self.count > 1 else with_article(core)
@@ -112,7 +112,7 @@ class State:
         self.thing(thing.name)
         return replace(self, things=tuple(thing if each.name == thing.name else each for each in self.things))
 
-    def described(self) -> State:
+    def content(self) -> State:
         """The state without the way in which it is painted: two that are equal here ask for the same."""
         return replace(self, onto="", part="all")
 

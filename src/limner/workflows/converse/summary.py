@@ -19,7 +19,7 @@ STAYS = {
 
 
 def summary(before: State, after: State, *, fresh: bool) -> str:
-    """What is new in `after`, and what stays."""
+    """A line: the changes in `after`, and the part that stays."""
     if fresh:
         return f"picture of {after.prompt}"
     changes = [

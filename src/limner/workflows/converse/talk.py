@@ -35,7 +35,7 @@ LONGEST = 2_000
 
 @dataclass
 class Means:
-    """What a conversation paints with: an open base, concepts, pictures at hand.
+    """An open base, concepts and pictures at hand, with which a conversation paints.
 
     Calls add to `concepts` and `pictures`; both may be mappings of the caller's that read and write a store.
     """
@@ -72,7 +72,8 @@ def begin(
     from limner.library.after import hash_of
     from limner.library.opening import adapter_of
 
-    means, cast = Means(base), []
+    means = Means(base)
+    cast: list[Thing] = []
     for concept in concepts:
         adapter_of(concept, base)
         key = hash_of(concept)
@@ -197,7 +198,7 @@ def _not_understood(strange: Sequence[str], edits: tuple[Edit, ...], words: str)
     return Question(text=text, choices=(), words=words)
 
 
-# ------------------------------------------------------------------------------------------------------------- following
+# ---------------------------------------------------------------------------------------------------------- following
 
 
 def _follow(means: Means, understood: _Understood, words: str) -> Reply:
@@ -216,7 +217,7 @@ def _follow(means: Means, understood: _Understood, words: str) -> Reply:
         state.prompt  # noqa: B018  # raises for a state without anything to show
     except InputError as error:
         return Reply(conversation, str(error))
-    if state.described() == conversation.state.described() and conversation.turn:
+    if state.content() == conversation.state.content() and conversation.turn:
         return Reply(conversation, "that is what the picture shows already", picture_of(means, conversation))
     fresh = any(edit.op == "new" for edit in edits) or conversation.turn is None
     part = "all" if fresh else part_of(edits)
@@ -259,7 +260,7 @@ def _named(edits: Sequence[Edit]) -> tuple[str, ...]:
     for edit in edits:
         if edit.op == "dress":
             names += [edit.target, edit.value]
-        elif edit.op in ("add",):
+        elif edit.op == "add":
             names += [edit.value]
         else:
             names += [name for name in (edit.target, edit.part) if name]

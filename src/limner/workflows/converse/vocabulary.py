@@ -39,11 +39,12 @@ class Vocabulary:
     def fit(
         self, edits: Sequence[Edit], words: str, *, names: Collection[str] = ()
     ) -> tuple[tuple[Edit, ...], list[str], Question | None]:
-        """The edits in words that the base knows (beside the names of learned subjects), notes about the words that were exchanged, and a question about the
-        first word that none of the base's comes near to."""
+        """The edits in words that the base knows, beside the names of learned subjects; notes about the words that were
+        exchanged; and a question about the first word that none of the base's comes near to."""
         if self.known is None:
             return tuple(edits), [], None
-        fitted, notes = [], []
+        fitted: list[Edit] = []
+        notes: list[str] = []
         for place, edit in enumerate(edits):
             if edit.op in FREE or (edit.op == "add" and edit.value in names):
                 fitted.append(edit)
@@ -53,7 +54,7 @@ class Vocabulary:
                     new = self.instead_of(word)
                     if new is None:
                         return (), notes, self._question(edits, place, name, word, words)
-                    edit = replace(edit, **{name: _exchanged(getattr(edit, name), word, new)})
+                    edit = _with_word(edit, name, word, new)
                     notes.append(f"{word!r} is read as {new!r}, which the base knows")
             fitted.append(edit)
         return tuple(fitted), list(dict.fromkeys(notes)), None
@@ -103,7 +104,7 @@ class Vocabulary:
         near = self.nearest(word, "colour" if name == "colour" else edits[place].op)
         choices = []
         for other in near:
-            changed = replace(edits[place], **{name: _exchanged(getattr(edits[place], name), word, other)})
+            changed = _with_word(edits[place], name, word, other)
             choices.append(Choice(text=other, edits=(*edits[:place], changed, *edits[place + 1 :])))
         rest = (*edits[:place], *edits[place + 1 :])
         if rest:
@@ -122,5 +123,7 @@ FREE = ("recall", "return", "undo", "redo", "prefer", "reject", "accept", "undre
 """Edits whose words no base reads."""
 
 
-def _exchanged(text: str, word: str, new: str) -> str:
-    return " ".join(new if each == word else each for each in text.split())
+def _with_word(edit: Edit, name: str, word: str, new: str) -> Edit:
+    """The edit with another word in the place of one in its field `name`, "value" or "colour"."""
+    text = " ".join(new if each == word else each for each in getattr(edit, name).split())
+    return replace(edit, colour=text) if name == "colour" else replace(edit, value=text)
