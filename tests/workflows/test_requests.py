@@ -121,7 +121,7 @@ def test_a_request_comes_back_equal(request_: Request) -> None:
     plain = type(request_)(
         **{
             name: getattr(request_, name)
-            for name in ("concept", "to", "method", "prompts", "pictures", "photo", "person", "garment")
+            for name in ("concept", "to", "method", "prompts", "pictures", "photo", "person", "garment", "words")
             if hasattr(request_, name)
         }
     )

@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-RIGHT, WRONG = 1.0, 0.0
-PRICE = 0.25
+RIGHT, WRONG = 0.85, 0.0
+PRICE = 0.2
 """Price of a question, as a share of what a right turn gains over a wrong one."""
 
 
