@@ -51,7 +51,7 @@ def converse_request(
     means, conversation = means_of(request, open_base(choice), concepts)
     means.model = model
     reply = say(means, conversation, request.words)
-    yield from _saved(request, reply)
+    yield from _saved(request, reply, means.base.name)
 
 
 def language_model(request: ConverseRequest) -> LanguageModel | None:
@@ -116,15 +116,18 @@ def _photos(folder: Path) -> list[Image.Image]:
     return [picture.image for picture in subject.pictures if picture.image is not None]
 
 
-def _saved(request: ConverseRequest, reply: Reply) -> Iterator[Event]:
+def _saved(request: ConverseRequest, reply: Reply, base: str) -> Iterator[Event]:
     """Write the picture, new states of concepts and accepted pictures."""
     conversation, turn = reply.conversation, reply.conversation.turn
-    path, references = None, []
+    path: Path | None = None
+    references: list[Path] = []
     concepts = [concept.save(_free(request.out, concept)) for concept in reply.concepts]
     if turn is not None and reply.picture is not None:
         handles = tuple(thing.handle for thing in turn.state.things if thing.handle)
         story = {"steps": turn.state.steps, "guidance": turn.state.guidance, "words": turn.words, "turn": turn.id}
-        picture = Picture(reply.picture, turn.state.prompt, turn.state.seed, handles, "", story)
+        if turn.state.avoid:
+            story["negative"] = turn.state.negative
+        picture = Picture(reply.picture, turn.state.prompt, turn.state.seed, handles, base, story)
         if reply.is_new:
             path = Numbers(request.out, 1).save(picture)
         for handle in reply.accepted:

@@ -255,7 +255,10 @@ def test_the_part_that_changes() -> None:
     assert part_of((Edit(op="dress", target="rex", value="hat"),)) == "accessory"
     assert part_of((Edit(op="colour", target="rex", value="blue", part="hat"),)) == "accessory"
     assert part_of((Edit(op="colour", target="rex", value="blue"),)) == "thing"
-    assert part_of((Edit(op="scene", value="in the snow"), Edit(op="dress", target="rex", value="hat"))) == "all"
+    scene, hat = Edit(op="scene", value="in the snow"), Edit(op="dress", target="rex", value="hat")
+    assert part_of((scene, hat)) == "background and accessory"
+    assert part_of((scene, Edit(op="colour", target="rex", value="blue"))) == "all"
+    assert part_of((scene, Edit(op="seed"))) == "all"
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_pairs_are_the_liked_and_disliked_pictures(
         seen.extend(pairs)
         return concept
 
-    monkeypatch.setattr("limner.workflows.converse.talk.prefer", noted)
+    monkeypatch.setattr("limner.workflows.converse.liking.prefer", noted)
     replies = talk(*means, "rex on the beach", "another one", "more like the first, less like the second")
     ((good, bad, prompt),) = seen
     assert (good, bad, prompt) == (replies[0].picture, replies[1].picture, "<rex> on the beach")
@@ -230,3 +230,10 @@ def test_pictures_of_another_machine_are_noticed(means: tuple[Means, Conversatio
 def test_two_concepts_of_one_handle_are_refused(base: Any, concept: limner.Concept) -> None:
     with pytest.raises(InputError, match="two concepts answer to <rex>"):
         begin(base, [concept, concept])
+
+
+def test_a_background_and_an_accessory_leave_the_rest_of_a_thing(means: tuple[Means, Conversation]) -> None:
+    first, both = talk(*means, "rex on the beach", "put him in the snow and give him a red hat")
+    assert both.conversation.state.part == "background and accessory"
+    same = (pixels(first) == pixels(both)).all(-1).mean()
+    assert 0 < same < 1

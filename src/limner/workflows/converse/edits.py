@@ -284,6 +284,8 @@ def part_of(edits: Sequence[Edit]) -> Part:
         return "background"
     if ops and ops <= {*ACCESSORY}:
         return "accessory"
+    if ops and ops <= {*BACKGROUND, *ACCESSORY}:
+        return "background and accessory"
     return "thing" if ops and ops <= {*THING} else "all"
 
 

@@ -50,17 +50,20 @@ def part_mask(
             things = segmenter(pixels.to(base.device)).float().cpu()[:, None]  # [1, 1, H, W]
         if not 0.01 <= float((things > 0.5).float().mean()) <= 0.9:
             things = None
-    if part == "background" and things is not None:
-        return _picture(1 - (things > 0.5).float())
+    behind = None if things is None or not part.startswith("background") else 1 - (things > 0.5).float()
+    if behind is not None and part == "background":
+        return _picture(behind)
     if prompts[0] == prompts[1]:
         return None if things is None else _picture((_grown(things, base) > 0.5).float())
     where = differing(base, adapters, pixels, prompts)
     if part != "background":
         where = F.max_pool2d(where, 3, 1, 1)
     where = F.interpolate(where, size=pixels.shape[-2:], mode="nearest")
+    if behind is not None:
+        where = torch.maximum(where, behind)
     if part == "thing" and things is not None:
         where = torch.maximum(where, (_grown(things, base) > 0.5).float())
-    if part != "background" and float(where.mean()) > MOST:
+    if not part.startswith("background") and float(where.mean()) > MOST:
         return None
     return _picture(where) if float(where.sum()) else None
 

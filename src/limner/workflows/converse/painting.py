@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from limner.core.concept import Concept
     from limner.core.picture import Picture
 
-START: Mapping[str, float] = {"accessory": 0.0, "thing": 0.3, "background": 0.0}
+START: Mapping[str, float] = {"accessory": 0.0, "thing": 0.3, "background": 0.0, "background and accessory": 0.0}
 """Part -> share of the sampling steps that is skipped, which keeps the pose of a thing whose colour changes."""
 
 
@@ -39,7 +39,9 @@ def paint_state(
     from limner.library.opening import adapter_of
     from limner.workflows.paint import paint
 
-    used = [(thing, concept_of(thing, concepts)) for thing in state.things if thing.handle]
+    shown = [thing for thing in state.things if thing.handle]
+    first = {thing.concept: thing for thing in reversed(shown)}  # a concept of several subjects is attached once
+    used = [(thing, concept_of(thing, concepts)) for thing in first.values()]
     settings = PaintSettings(steps=state.steps, guidance=state.guidance, negative=state.negative)
     canvas, region = None, None
     if onto is not None:
@@ -51,7 +53,7 @@ def paint_state(
             region = Region.around(image, mask, size=base.picture_size)
             square, inside = region.cut
             canvas = Canvas(square, inside, start=START[state.part])
-    regions: Any = {thing.handle: thing.region for thing, _ in used if thing.region}
+    regions: Any = {thing.handle: thing.region for thing in shown if thing.region}
     picture = paint(
         base,
         state.prompt,

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from limner.core.wording import with_article
 from limner.errors import InputError
 
-Part: TypeAlias = Literal["all", "background", "thing", "accessory"]
+Part: TypeAlias = Literal["all", "background", "thing", "accessory", "background and accessory"]
 """The part of the earlier picture that may change: everything, everything but the things, a thing as a whole, or
 something on a thing."""
 

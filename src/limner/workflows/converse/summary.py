@@ -13,6 +13,7 @@ STAYS = {
     "background": "the things keep their pixels",
     "thing": "the rest keeps its pixels",
     "accessory": "the rest keeps its pixels",
+    "background and accessory": "the rest of the things keeps its pixels",
     "all": "painted anew from the same seed",
 }
 """Part that changes -> the part that does not."""
