@@ -35,7 +35,9 @@ from . import (
     studio,
     swap,
     try_on,
+    users,
     words,
+    worker,
 )
 from .aliases import translated
 from .common import check_device, say
@@ -126,4 +128,6 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     pretrain.add_to(commands, arguments)
     demo.add_to(commands)
     studio.add_to(commands)
+    worker.add_to(commands)
+    users.add_to(commands)
     return parser, dict(commands.choices)

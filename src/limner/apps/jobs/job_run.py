@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from typing import Any, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from limner.errors import LimnerError
+from limner.errors import FileError, LimnerError
 from limner.workflows import events as ev
 from limner.workflows.controls import Controls
+from limner.workflows.requests import BaseChoice
 
 from .checkpoints import JobFolder, discard_checkpoint
+from .database import Database
+from .files import Files
 from .heartbeat import AWAY, Heartbeat
 from .layout import lay_out
 from .payloads import Plan, plan
@@ -23,9 +28,6 @@ from .queue import LeaseLost, finish, hand_back, record
 from .results import Results
 from .tables import Job, User
 
-if TYPE_CHECKING:
-    from .worker import Worker
-
 log = logging.getLogger("limner.jobs")
 PAUSES = ("learn", "paint")
 """Kinds of jobs that pause where they are; any other begins anew."""
@@ -33,18 +35,26 @@ PATIENCE = 60.0
 """Seconds for which the end of a job is tried again while the database is away."""
 
 
-class Run(Protocol):
-    """The type of `limner.workflows.run.run`."""
+class Host(Protocol):
+    """The worker, as a job sees it; `worker.Worker` explains each field."""
 
-    def __call__(
-        self, request: Any, *, controls: Controls, open_base: Callable[[Any], Any] | None
-    ) -> Iterator[ev.Event]: ...
+    name: str
+    data: Path
+    database: Database
+    files: Files
+    bases: Callable[[], AbstractContextManager[Callable[[BaseChoice], Any]]]
+    base_choices: Sequence[BaseChoice]
+    lease: float
+    shares: bool
+    checkpoint_seconds: float
+    run_workflow: Callable[..., Iterator[ev.Event]]
+    stopping: threading.Event
 
 
 class JobRun:
     """Runs one claimed job to its end, its pause, or its failure."""
 
-    def __init__(self, worker: Worker, job: Job) -> None:
+    def __init__(self, worker: Host, job: Job) -> None:
         self.worker, self.job, self.database, self.files = worker, job, worker.database, worker.files
         self.controls = Controls()
         self.progress = Progress(job.progress)
@@ -145,8 +155,14 @@ class JobRun:
             del self.results.rows[: len(rows)]
 
     def _store_checkpoint(self, folder: JobFolder) -> None:
-        """Put the files that training resumes from into the file store, for other machines."""
-        before, after = self.checkpoint, folder.store(self.results.store)
+        """Put the files that training resumes from into the file store, for other machines. Where the store does not
+        answer, the work goes on, and this machine alone can resume it."""
+        try:
+            before, after = self.checkpoint, folder.store(self.results.store)
+        except (OSError, FileError) as error:
+            log.warning("the checkpoint of job %s is on this machine alone: %s", self.job.id, error)
+            folder.last = time.monotonic()
+            return
         self._record(self.progress.events(), checkpoint=after)
         self.checkpoint = after
         discard_checkpoint(self.database, self.files, before, after)

@@ -58,10 +58,10 @@ class Layout:
     def photos(self, subject: Subject, name: str) -> Path:
         """The folder of a subject's reference images, without those left out, with captions and masks beside them.
         Raises `InputError` where none is left."""
-        kept = kept_pictures(subject)
-        if not kept:
+        pictures = kept_pictures(subject)
+        if not pictures:
             raise InputError(f"{subject.name} has no pictures to learn from; add some, or keep more of them")
-        for number, picture in enumerate(kept):
+        for number, picture in enumerate(pictures):
             stem = f"{name}/{number:03}"
             self.add(picture.sha256, f"{stem}{self._suffix(picture.sha256)}")
             if picture.mask:

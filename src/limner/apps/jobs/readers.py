@@ -9,6 +9,7 @@ from typing import Any
 from limner.core.subject import check_name
 from limner.errors import InputError
 
+from .conversations import PAYLOAD, read_turn
 from .reading import Reading
 from .tables import Subject
 
@@ -185,8 +186,8 @@ def _estimate(reading: Reading, again: bool) -> None:
     reading.take("goal", "method", "settings", "kind", "noun", "num_pictures", "budget", "photographs", "measure")
     if reading.payload.get("subject"):
         subject = reading.subject(reading.payload["subject"])
-        kept = sum(picture.kept for picture in subject.pictures)
-        reading.fields |= {"kind": subject.kind, "noun": subject.noun, "num_pictures": kept}
+        count = sum(picture.kept for picture in subject.pictures)
+        reading.fields |= {"kind": subject.kind, "noun": subject.noun, "num_pictures": count}
 
 
 def _states(reading: Reading, again: bool) -> None:
@@ -252,6 +253,7 @@ READERS: Mapping[str, tuple[Reader, tuple[str, ...]]] = {
     ),
     "states": (_states, ("concept", "prompts", "seed", "steps", "guidance")),
     "merge": (_merge, ("concepts", "by", "weights", "name")),
+    "converse": (read_turn, PAYLOAD),
     "import": (_import, ("file", "filename", "name", "noun", "says", "partial")),
 }
 """Kind of a job -> the reader of its payload, and the fields of the payload."""

@@ -23,7 +23,7 @@ class Reading:
     payload: Mapping[str, Any]
     layout: Layout
     bases: Sequence[BaseChoice]
-    fields: dict[str, Any] = field(default_factory=dict)  # of the request
+    fields: dict[str, Any] = field(default_factory=dict)  # fields of the request
     concepts: list[Concept] = field(default_factory=list)
     scales: list[float] = field(default_factory=list)
     subjects: list[Subject] = field(default_factory=list)

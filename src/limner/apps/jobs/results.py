@@ -7,7 +7,6 @@ is done. No path of the worker's machine leaves this module.
 
 from __future__ import annotations
 
-import hashlib
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,32 +18,32 @@ from limner.workflows import events as ev
 
 from .concept_rows import add_concepts, concept_id, diagnosis_of, place_states, update_concept
 from .files import Files
+from .made import Made
 from .payloads import Plan
 from .pictures import picture_row
 from .tables import Job, Subject
+from .turns import add_turn
 from .uploads import add_file
 
 Row = Callable[[Session], object]
 """Adds or changes a row in a session that the caller commits."""
 LEARNS = ("learn", "import", "merge")
+PLACES = ("page", "cells", "states", "concept", "pictures")
+"""Fields of workflows' results that hold paths; rows stand in their place."""
 
 
-class Results:
+class Results(Made):
     """Stores what a job makes. `rows` are to be added in the next transaction about the job."""
 
     def __init__(self, job: Job, plan: Plan, files: Files, folder: Path, *, num_pictures: int = 0) -> None:
-        self.job, self.plan, self.files, self.folder = job, plan, files, folder
+        super().__init__(job, plan)
+        self.files, self.folder = files, folder
         self.num_pictures = num_pictures  # pictures of a job to paint that an earlier worker stored
         self.rows: list[Row] = []
-        self.concepts: dict[str, Path] = {}  # name of the file, without suffix -> file
-        self.stored: dict[str, str] = {}  # name of the file -> SHA-256, once `prepare` was called
-        self.states: dict[int, dict[str, Any]] = {}  # number of updates -> state of training
-        self.certificate: list[dict[str, Any]] = []
-        self.scores: dict[str, Any] = {}
-        self.diagnosis: dict[str, Any] = {}
         self.result: dict[str, Any] = {}
         self.cells: list[dict[str, Any]] = []
         self.report: dict[str, Any] = {}
+        self.reply: dict[str, Any] = {}  # the reply of a conversation
 
     # ------------------------------------------------------------------------------------------------------ each event
 
@@ -81,6 +80,8 @@ class Results:
                 record = self._looked(event)
             case ev.RunDone():
                 self._done(event)
+            case _ if record["event"] == "turn_done":
+                record = self._answered(event)
         return {**record, **more}
 
     def prepare(self) -> None:
@@ -93,6 +94,8 @@ class Results:
         result = dict(self.result)
         if self.job.kind in LEARNS and self.concepts:
             result["concepts"] = add_concepts(session, self)
+        elif self.job.kind == "converse" and self.reply:
+            result = add_turn(session, self, self.reply, add_concepts(session, self))
         elif self.job.kind in ("score", "check"):
             update_concept(session, self)
         elif self.job.kind == "states":
@@ -101,6 +104,8 @@ class Results:
             self._report(session)
         if self.cells:
             result["cells"] = self.cells
+        if self.num_pictures:
+            result["pictures"] = [self.id(f"picture {number}") for number in range(self.num_pictures)]
         return result
 
     def flush(self, session: Session) -> None:
@@ -128,10 +133,6 @@ class Results:
         row = picture_row(path, id=id, sha256=sha256, job=self.job, purpose=purpose, concepts=concepts, **about)
         self.rows.append(lambda session: session.merge(row))
         return id
-
-    def id(self, place: str) -> str:
-        """The id of what a job makes at a place."""
-        return hashlib.sha256(f"{self.job.id}/{place}".encode()).hexdigest()[:32]
 
     def shown(self, value: Any) -> Any:
         """A value without the path of the job's folder."""
@@ -179,15 +180,26 @@ class Results:
         return id
 
     def _cell(self, event: ev.CellPainted) -> str:
-        # the files of concepts are named by their ids
-        number = next((k for k, each in enumerate(self.plan.concepts) if each.id in event.concept), None)
-        concepts = self.of_plan()[number : number + 1] if number is not None else []
+        concept = self._concept_in(event.concept)
+        concepts = [one for one in self.of_plan() if one["id"] == concept][:1]
         about = {"prompt": event.text, "seed": event.seed, "scores": event.scores, "settings": {"asked": event.prompt}}
         id = self.store_picture(event.path, "compare", concepts, **about)
-        concept = concepts[0]["id"] if concepts else ""
         cell = {"concept": concept, "prompt": event.prompt, "seed": event.seed, "picture": id}
         self.cells.append({**cell, "scores": dict(event.scores), "row": event.row, "column": event.column})
         return id
+
+    def _answered(self, event: Any) -> dict[str, Any]:
+        """The reply to a sentence: its picture by id, its new concepts by name."""
+        self.reply = self.shown(event.record)
+        picture = self.store_picture(event.picture, "gallery", self.of_plan()) if event.picture is not None else None
+        self.reply["picture"] = picture
+        self.concepts |= {path.stem: path for path in event.concepts}
+        self.reply["references"] = {p.parent.name: (self.store(p), p.stat().st_size) for p in event.references}
+        return {name: self.reply[name] for name in ("event", "turn", "is_new", "answer", "choices", "picture")}
+
+    def _concept_in(self, path: str) -> str:
+        """The id of the concept of a file, whose name holds it; empty for the plain base."""
+        return next((row.id for row in self.plan.concepts if row.id in path), "")
 
     # ---------------------------------------------------------------------------------------------------------- the end
 
@@ -213,9 +225,11 @@ class Results:
             row.report = {**self.report, **which}
 
     def _done(self, event: ev.RunDone) -> None:
-        result = {name: value for name, value in event.result.items() if name not in ("page", "cells", "states")}
+        result = {name: value for name, value in event.result.items() if name not in PLACES}
         if self.job.kind == "look":
             result = {}
+        if self.job.kind == "compare":
+            result["rows"] = [{**row, "concept": self._concept_in(row["concept"])} for row in event.result["rows"]]
         self.result = {**self.shown(result), **({"failure": event.failure} if event.failure else {})}
         paths = [Path(path) for path in event.result.get("files", ())]
         if self.job.kind == "publish":

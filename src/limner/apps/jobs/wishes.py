@@ -1,4 +1,4 @@
-"""What people ask of jobs: pause, stop, cancel, sample, save and resume."""
+"""Wishes of people for jobs: pause, stop, cancel, sample, save and resume."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENDED = ("done", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class Wishes:
-    """What people ask of a running job. `pause`, `stop` and `cancel` stay until the job ends; `sample` and `save` are
+    """Wishes for a running job. `pause`, `stop` and `cancel` stay until the job ends; `sample` and `save` are
     given once. `quota` says that the owner's seconds of work are used up, for which a job is paused too."""
 
     pause: bool = False

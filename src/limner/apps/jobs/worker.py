@@ -86,12 +86,13 @@ class Worker:
         self.name = name or f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self.data = (data or Path(tempfile.mkdtemp(prefix="limner-worker-"))).resolve()
         self.bases = bases or Bases(open_base).held
-        self.base_choices, self.kinds, self.lease = tuple(base_choices), kinds, lease
+        self.base_choices: Sequence[BaseChoice] = tuple(base_choices)
+        self.kinds, self.lease = kinds, lease
         self.shares = database.is_postgres if shares is None else shares
         self.checkpoint_seconds = checkpoint_seconds
         self.run_workflow = run_workflow or _run_workflow
         self.stopping = threading.Event()
-        self.job_id = ""  # of the job that runs
+        self.job_id = ""  # id of the job that runs
         self.num_done = 0  # jobs that were run
         self._looked = 0.0
 
@@ -106,6 +107,11 @@ class Worker:
                 log.warning("the database does not answer: %s", error.orig)
                 is_busy = False
                 until.wait(2.0)
+            except OSError:
+                # the job goes back to the queue when its lease has run out
+                log.exception("a job could not be started here")
+                is_busy = False
+                until.wait(5.0)
             if not is_busy:
                 until.wait(POLL * (0.5 + random.random()))
 
@@ -132,7 +138,7 @@ class Worker:
         folders = [path for path in (self.data / "jobs").glob("*") if path.is_dir()]
         old = time.time() - FAILED_DAYS * 86_400
         with self.database.reading() as session:
-            states = {number: state for number, state in session.execute(select(Job.id, Job.state))}
+            states = dict(session.execute(select(Job.id, Job.state)).all())
         removed = []
         for path in folders:
             state = states.get(path.name[:32], "gone")
