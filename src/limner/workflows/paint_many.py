@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -178,4 +179,6 @@ def why_alone(base: Base, adapter: Adapter) -> str:
         return f"{type(alone[0]).__name__} has no stacked form"
     if recipe.also:
         return "it answers to several handles"
+    if other := re.search(r"<[^<>\s]*\.\d+>", recipe.words(base)):  # written as `alias` writes them
+        return f"its words have {other.group()} among them, which would be read as a word of another row"
     return why_not_by_rows(base, adapter) if recipe.painting == Painting() else "its recipe acts while painting"
