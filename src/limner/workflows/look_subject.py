@@ -1,4 +1,4 @@
-"""The workflow `look`: what was read of a subject's photos, before anything is learned from them."""
+"""The workflow `look`: a report on a subject's photos, before anything is learned from them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ THING = "thing"
 
 @dataclass
 class Looks:
-    """What is known of each picture, in order."""
+    """Everything that is known of each picture, in order."""
 
     subject: Subject
     orientations: list[int]
@@ -85,31 +85,31 @@ def _contents(request: LookRequest) -> tuple[Found, list[tuple[str, str]]]:
     unread: list[tuple[str, str]] = []
     first = request.pictures[0] if len(request.pictures) == 1 else None
     if first is not None and (first.is_dir() or first.suffix in (".json", ".toml")):
-        found = laid_out(first, lambda reason, name: unread.append((Path(name).name, reason)))
-        unread += _strays(first, found)
+        layout = laid_out(first, lambda reason, name: unread.append((Path(name).name, reason)))
+        unread += _strays(first, layout)
     else:
         files = [file for path in request.pictures for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-        found = Found(Path(), "pictures", [Item(file) for file in files if not file.name.startswith(".")])
+        layout = Found(Path(), "pictures", [Item(file) for file in files if not file.name.startswith(".")])
     items = []
-    for item in found.items:
+    for item in layout.items:
         try:
-            found.references.append(opened(item.path, item.mask))
+            layout.references.append(opened(item.path, item.mask))
         except LimnerError as error:
             unread.append((item.path.name, str(error).replace(str(item.path), item.path.name)))
         else:
             items.append(item)
-    return replace(found, items=items), unread
+    return replace(layout, items=items), unread
 
 
-def _strays(folder: Path, found: Found) -> list[tuple[str, str]]:
+def _strays(folder: Path, layout: Found) -> list[tuple[str, str]]:
     """Files in a folder that are read neither as pictures nor for them."""
     from limner.core import heic
     from limner.core.cameras import CAMERAS
     from limner.core.subject import SUFFIXES
 
-    if not folder.is_dir() or any(item.path.parent != folder for item in found.items):
-        return [(name, "not read in this layout") for name in found.stray]
-    stems = {item.path.stem for item in found.items}
+    if not folder.is_dir() or any(item.path.parent != folder for item in layout.items):
+        return [(name, "not read in this layout") for name in layout.stray]
+    stems = {item.path.stem for item in layout.items}
     strays = []
     for file in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):
         suffix = file.suffix.lower()
@@ -229,13 +229,13 @@ def _look_by_base(looks: Looks, base: Any) -> None:
         [replace(p, image=cut) for p, cut in zip(looks.subject.pictures, cuts, strict=True)], base.picture_size
     )
     if base.segmenter is not None and looks.subject.kind != "style":
-        found = base.segmenter(pixels) > 0.5
-        for k, share in enumerate(found.float().mean((1, 2)).tolist()):
+        segmented = base.segmenter(pixels) > 0.5
+        for k, share in enumerate(segmented.float().mean((1, 2)).tolist()):
             name = looks.subject.pictures[k].name
             looks.visible[k] = share >= LEAST
             if looks.masks[k] is None and looks.visible[k]:
                 size = _image(looks.subject.pictures[k]).size
-                looks.masks[k], looks.mask_sources[k] = whole_mask(found[k], looks.crops[k], size), "segmenter"
+                looks.masks[k], looks.mask_sources[k] = whole_mask(segmented[k], looks.crops[k], size), "segmenter"
             elif not looks.visible[k]:
                 looks.notes.append(f"the subject is not visible in {name}, as far as {base.name} can tell")
     captioner = base.capabilities.captioner
@@ -253,16 +253,16 @@ def middle_square(image: Image.Image) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-def whole_mask(found: Any, crop: tuple[int, int, int, int], size: tuple[int, int]) -> Image.Image:
+def whole_mask(segmented: Any, crop: tuple[int, int, int, int], size: tuple[int, int]) -> Image.Image:
     """A mask of the whole picture, "L", from that of a crop; black outside.
 
-    found: [h, w], true where the subject is
+    segmented: [h, w], true where the subject is
     crop: left, top, right, bottom in pixels
     size: width and height of the picture
     """
     from PIL import Image
 
-    part = Image.fromarray((found.cpu().byte() * 255).numpy())
+    part = Image.fromarray((segmented.cpu().byte() * 255).numpy())
     whole = Image.new("L", size)
     whole.paste(part.resize((crop[2] - crop[0], crop[3] - crop[1]), Image.Resampling.NEAREST), crop[:2])
     return whole
