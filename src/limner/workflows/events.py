@@ -207,6 +207,7 @@ class PictureSaved(Event):
     path: Path
     prompt: str
     seed: int
+    scores: Mapping[str, float] = field(default_factory=dict)  # see `limner.workflows.picture_scores`
 
 
 @dataclass(frozen=True)
