@@ -35,9 +35,18 @@ class Metrics:
         self.jobs = Gauge("limner_jobs", "Jobs by state and kind", ["state", "kind"], **more)
         self.rows = Gauge("limner_rows", "Users, concepts and pictures that exist", ["table"], **more)
 
+        self.painter = Gauge("limner_painter", "Counts of the painter since the start", ["count"], **more)
+        self.hot = Gauge("limner_hot_concepts", "The cache of concepts in memory", ["count"], **more)
+
     def text(self, services: Services) -> bytes:
         """The metrics in Prometheus' format."""
         self.jobs.clear()
+        if (painter := services.painter) is not None:
+            for name in ("orders", "painted", "failed", "cancelled", "refused", "batches"):
+                self.painter.labels(name).set(getattr(painter.counters, name))
+            self.painter.labels("waiting").set(painter.num_waiting)
+            for name, number in painter.cache.items():
+                self.hot.labels(name).set(number)
         with services.database.reading() as session:
             counts = session.execute(select(Job.state, Job.kind, func.count()).group_by(Job.state, Job.kind))
             for state, kind, count in counts:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .services import Services
 
 SIZES = (64, 128, 256, 512, 1024)
-MOST_BYTES = 64_000_000  # of small copies that are held in memory
+MOST_BYTES = 64_000_000  # small copies in memory, together
 
 
 class Thumbnails:

@@ -26,7 +26,7 @@ class NewConversation(Fields):
 
 
 class NewTurn(Fields):
-    """What the user says, after which turn (null: the current one), and the concepts to paint with."""
+    """The words of the user, after which turn (null: the current one), and the concepts to paint with."""
 
     words: Prompt
     parent: Id | None = None
