@@ -92,7 +92,7 @@ def open_services(config: Config) -> Services:
     services = Services(config, database, files, read_secret(config.data / "secret"), me)
     if config.workers:
         services.painter = Painter(window=config.window)
-        services.workers = Workers(services)
+        services.workers = Workers(config, database, files, services.painter, services.stopping)
         services.workers.start()
     return services
 
