@@ -35,7 +35,7 @@ from limner.library.opening import adapter_of
 from limner.parts.merging.changes import Member, member_of
 from limner.pocket.subjects import toy
 from limner.workflows.paint import check_prompts, painted
-from limner.workflows.paint_many import Order, _ordered, paint_many
+from limner.workflows.paint_many import Order, attach_orders, paint_many
 
 from .queueing import Poisson, latencies
 
@@ -172,7 +172,8 @@ class Bench:
             attach, batch = [], []
             for _ in range(runs):
                 began = time.monotonic()
-                with torch.no_grad(), _ordered(self.base, [(concept, 1.0) for concept in concepts], self.hot):
+                adapters = [adapter_of(concept, self.base, hot=self.hot) for concept in concepts]
+                with torch.no_grad(), attach_orders(self.base, adapters):
                     pass
                 attach.append(time.monotonic() - began)
                 began = time.monotonic()

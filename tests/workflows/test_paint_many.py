@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,21 @@ import pytest
 
 import limner
 from limner.core.concept import Concept
+from limner.core.recipe import Recipe
 from limner.core.subject import Subject
-from limner.errors import InputError
+from limner.engine.attach import Adapter
+from limner.errors import InputError, PromptError
 from limner.parts.modifiers import weight_changes
 from limner.pocket.subjects import toy
-from limner.workflows.paint_many import Order, paint_many
+from limner.workflows import paint_many as module
+from limner.workflows.paint_many import Order, paint_many, why_alone
 from tests.helpers import untouched
 
 QUICK = limner.PaintSettings(steps=2)
 FEW: dict[str, Any] = {"steps": 2, "batch": 1}
 TAUGHT: dict[str, dict[str, Any]] = {
     "lycoris_loha": FEW | {"rank": 2, "lr": 0.02},
-    "lycoris_lokr": FEW | {"lr": 0.02},
+    "lycoris_lokr": FEW | {"lr": 0.02, "layers": "attention"},
     "lycoris_locon": FEW | {"rank": 2, "lr": 0.02},
     "custom_diffusion": FEW | {"num_class_pictures": 2, "prior_weight": 0.0, "lr": 0.02},
     "dreambooth": FEW | {"num_class_pictures": 2, "prior_weight": 0.0},
@@ -103,3 +107,28 @@ def test_prompts_may_have_seeds_of_their_own(base: Any) -> None:
     assert far(three[2].image, limner.paint(base, "a dog", seed=7, settings=QUICK)[0].image) <= 1
     with pytest.raises(InputError, match="1 seeds for 2 prompts"):
         limner.paint(base, ["a dog", "a car"], seed=[5], settings=QUICK)
+
+
+def test_no_order_can_name_the_word_of_another_row(base: Any, concepts: dict[str, Concept]) -> None:
+    """Neither in a prompt, nor in the negative prompt that rows share, nor by a concept made to do so."""
+    own = Order("<rex> on the beach", concepts["custom_diffusion"])
+    spying = Order("<rex> and <rex.0>", concepts["lycoris_locon"])
+    with pytest.raises(PromptError, match=r"nothing answers to <rex\.0>"):
+        paint_many(base, [own, spying], settings=QUICK)
+    with pytest.raises(PromptError, match="nothing answers to <rex>"):
+        paint_many(base, [own], settings=replace(QUICK, negative="<rex>"))
+    assert "a word of another row" in why_alone(base, Adapter(Recipe(says="a <rex.0> dog"), "<max>"))
+
+
+def test_whole_weights_are_in_batches_apart_and_pictures_in_the_order_of_their_orders(
+    base: Any, concepts: dict[str, Concept], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, real = list[int](), module.painted
+    monkeypatch.setattr(
+        module, "painted", lambda a, prompts, *rest: (sizes.append(len(prompts)), real(a, prompts, *rest))[1]
+    )
+    names = ["lycoris_loha", "custom_diffusion", "lycoris_lokr", "custom_diffusion", "lycoris_loha"]
+    orders = [Order("<rex>", concepts[name], seed) for seed, name in enumerate(names)]
+    pictures = paint_many(base, [*orders, Order("a dog", None, 5)], settings=replace(QUICK, batch=2, steps=1))
+    assert sizes == [2, 1, 2, 1]
+    assert [picture.seed for picture in pictures] == list(range(6))

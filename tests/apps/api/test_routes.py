@@ -45,7 +45,10 @@ def test_a_subject_has_pictures_captions_and_masks(client: TestClient) -> None:
     assert client.get(first["thumbnail"], params={"size": 64}).headers["content-type"] == "image/webp"
     place = f"/api/subjects/{subject['id']}"
     assert (
-        client.patch(f"{place}/pictures/{second['id']}", json={"caption": "new", "kept": False}).json()["kept"] is False
+        client.patch(f"{place}/pictures/{second['id']}", json={"caption": "new", "in_training": False}).json()[
+            "in_training"
+        ]
+        is False
     )
     assert client.put(f"{place}/pictures/{second['id']}/mask", files={"mask": ("m.png", png("white"))}).json()["mask"]
     assert client.delete(f"{place}/pictures/{second['id']}/mask").json()["mask"] is None

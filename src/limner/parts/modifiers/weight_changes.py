@@ -158,14 +158,14 @@ class _ByRows:
         return {"weight": self._cached("weight", place, lambda: self.layer.weight + self.changes[place]())}
 
     def _cached(self, what: str, place: int, make: Callable[[], Tensor]) -> Tensor:
-        found = self.cache.get((what, place))
-        if found is None:
-            found = make()
-            size = found.numel() * found.element_size()
+        value = self.cache.get((what, place))
+        if value is None:
+            value = make()
+            size = value.numel() * value.element_size()
             if size <= self.room.num_bytes:
                 self.room.num_bytes -= size
-                self.cache[what, place] = found
-        return found
+                self.cache[what, place] = value
+        return value
 
     def _forget(self) -> None:
         self.room.num_bytes += sum(t.numel() * t.element_size() for t in self.cache.values())

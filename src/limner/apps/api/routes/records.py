@@ -37,7 +37,7 @@ def reference_record(row: tables.Reference) -> Record:
         "id": row.id,
         "filename": row.filename,
         "caption": row.caption,
-        "kept": row.kept,
+        "in_training": row.kept,
         "position": row.position,
         "sha256": row.sha256,
         "content": f"{place}/content",
@@ -123,7 +123,8 @@ def turn_record(row: tables.Turn) -> Record:
         "parent": row.parent_id,
         "words": row.words,
         "answer": row.answer,
-        "state": row.state,
+        # the newest turn holds the record of the whole conversation, for workers
+        "state": {name: value for name, value in row.state.items() if name != "conversation"},
         "picture": row.picture_id,
         "created": when(row.created),
     }
