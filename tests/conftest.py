@@ -116,14 +116,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[place] = item
 
 
-@pytest.fixture
-def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody says how many, a picture takes 4 steps in place of 25: for tests of commands, whatever they
-    paint."""
+@pytest.fixture(scope="module")
+def few_steps() -> Iterator[None]:
+    """Where nobody says how many, a picture takes 4 steps in place of 25: for a module's tests, whatever they paint."""
     from limner.engine.sample import PaintSettings
 
     made: Any = PaintSettings.__init__  # the steps are the first of its settings
-    monkeypatch.setattr(made, "__defaults__", (4, *made.__defaults__[1:]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made, "__defaults__", (4, *made.__defaults__[1:]))
+        yield
 
 
 @pytest.fixture

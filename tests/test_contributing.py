@@ -19,6 +19,8 @@ from limner.errors import FileError, InputError, UnknownName
 
 from .helpers import same, state, untouched
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 GUIDE = Path(__file__).parent.parent / "CONTRIBUTING.md"
 
 
