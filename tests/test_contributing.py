@@ -19,8 +19,6 @@ from limner.errors import FileError, InputError, UnknownName
 
 from .helpers import same, state, untouched
 
-pytestmark = pytest.mark.usefixtures("few_steps")
-
 GUIDE = Path(__file__).parent.parent / "CONTRIBUTING.md"
 
 

@@ -15,8 +15,6 @@ from PIL import Image
 from limner.apps.cli.main import main
 from tests.helpers import open_image, ship_weights_in
 
-pytestmark = pytest.mark.usefixtures("few_steps")
-
 FAST = ["--method", "lora_dreambooth", "--steps", "2", "--num-class-pictures", "2", "--batch", "1"]
 
 

@@ -19,8 +19,6 @@ from limner.errors import FileError, InputError
 from limner.workflows.publish import publish
 from tests.helpers import open_image
 
-pytestmark = pytest.mark.usefixtures("few_steps")
-
 
 @pytest.fixture(scope="module")
 def concept(base: Any, rex: Subject) -> limner.Concept:

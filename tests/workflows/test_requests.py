@@ -32,8 +32,6 @@ from limner.workflows.requests import (
 from limner.workflows.run import run
 from tests.helpers import same
 
-pytestmark = pytest.mark.usefixtures("few_steps")
-
 CONCEPT = ConceptChoice(path=Path("rex.safetensors"), method="mine.py:mine", trust=True)
 BASE = BaseChoice(name="path/to/sd", device="cuda:1", dtype="bfloat16", fit=11.5, offload=True, config="path/config")
 EVERY: tuple[Request, ...] = (
