@@ -28,7 +28,7 @@ QUICK: dict[str, Any] = {
     "num_class_pictures": 2,
     "num_fisher_pictures": 4,
 }
-EWC = 5.0
+EWC = 12.0
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.helpers import same, state, untouched
 
 TOYS = (("dog", 2_000_012), ("dog", 2_000_099), ("dog", 2_000_031), ("dog", 2_000_047))
 NAMES = ("rex", "bo", "kit", "pip")
-STEPS = 8
+STEPS = 11
 
 
 @pytest.fixture(scope="module")

@@ -406,14 +406,14 @@ def test_rewarded_brightness_rises(base: Any, rex: Subject) -> None:
     recipe = function(rex, **fast(function))
     (change,) = recipe.modifiers
     term = policy_gradient(
-        prompts(["a dog on the beach", "a cat"], batch=3),
+        prompts(["a dog on the beach", "a cat"], batch=4),
         reward=lambda base, pixels, said: pixels.mean((1, 2, 3)),
         noun=("<rex>", "a dog"),
         change=change,
         steps=3,
         kl=0.0,
     )
-    stage = Stage(train=recipe.stages[1].train, loss=(term,), steps=4, lr=1e-2)
+    stage = Stage(train=recipe.stages[1].train, loss=(term,), steps=6, lr=1e-2)
     settings = limner.PaintSettings(steps=3)
 
     def brightness(adapted: Any) -> float:

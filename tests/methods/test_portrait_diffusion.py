@@ -42,7 +42,7 @@ def painted(
     base: Any, subject: Subject, *, seed: int = 3, settings: Any = FOUR, more: Any = None, **about: Any
 ) -> Tensor:
     """Latents of a portrait; several tests ask for the same ones."""
-    key = (id(subject), seed, settings, tuple(sorted(about.items())))
+    key = (id(subject), seed, repr(settings), tuple(sorted(about.items())))
     if more or key not in PAINTED:
         adapter = Adapter(portrait_diffusion(subject, **about), subject.handle)
         with torch.no_grad(), attach(base, (adapter,)) as adapted:

@@ -67,7 +67,7 @@ def test_killed_at_a_random_step_it_resumes_to_the_same_bits(
     subject, seen = Subject.of(photos, noun="dog", handle="rex"), list[int]()
     about: dict[str, Any] = {"method": "textual_inversion", "steps": STEPS, "batch": 2, "seed": 3}
     onwards: dict[str, Any] = {"checkpoints": tmp_path, "resume": True, "watch": lambda at: seen.append(at.done)}
-    resumed = limner.learn(base, subject, **about, **onwards)
+    resumed = limner.learn(base, subject, to=tmp_path / "rex.safetensors", **about, **onwards)
     assert len(seen) < STEPS
     whole = limner.learn(base, subject, **about)
     assert same(resumed.tensors, whole.tensors)
