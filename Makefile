@@ -16,13 +16,13 @@ demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out
 	$(BIN)/limner demo --out out/demo
 
 test: $(VENV)/ready          ## all tests but the sweeps, WORKERS at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not sweep"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not sweep"
 
 test-all: $(VENV)/ready      ## every test; takes about half as long again
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-quick: $(VENV)/ready    ## five representative methods and the plan of the rooms, in two minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not every_method" $(QUICK_TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not every_method" $(QUICK_TESTS)
 
 check: $(VENV)/ready         ## format, lint, size, freshness, language, types
 	$(BIN)/ruff format --check .
