@@ -17,10 +17,10 @@ demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out
 	$(BIN)/limner demo --out out/demo
 
 test: $(VENV)/ready          ## all tests but the sweeps, WORKERS at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not sweep and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not sweep and not browser"
 
 test-all: $(VENV)/ready      ## every test but the browser's; takes about half as long again
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not browser"
 
 browser: $(VENV)/ready       ## the studio in Chromium, from photographs to an exported concept; Debian: installs Chromium
 	command -v $(CHROMIUM) >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
@@ -30,7 +30,7 @@ screenshots: $(VENV)/ready   ## the pictures of docs/studio.md
 	$(BIN)/python -m tests.browser.screenshots
 
 test-quick: $(VENV)/ready    ## five representative methods and the plan of the rooms, in two minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not every_method" $(QUICK_TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not every_method" $(QUICK_TESTS)
 
 check: $(VENV)/ready         ## format, lint, size, freshness, language, types
 	$(BIN)/ruff format --check .

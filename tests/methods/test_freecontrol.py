@@ -32,20 +32,20 @@ from limner.parts.guidance.structure import (
 from limner.parts.modifiers import reference_latents
 from tests.helpers import same, state
 
-HOW = PaintSettings(steps=10)
+HOW = PaintSettings(steps=8)
 
 
 def measured(base: Any, rex: Subject, conditions: dict[str, Tensor], **settings: Any) -> tuple[float, float, Tensor]:
     """Means over the guided steps of the structure's energy, and of the distance in appearance from the unguided
     sample; latents of the pictures."""
     reference = reference_latents(rex, instead="source")
-    about: dict[str, Any] = {"components": 16, "seeds": 6, "warmup": 0.1, **settings}
+    about: dict[str, Any] = {"components": 16, "seeds": 3, "warmup": 0.1, **settings}
     guidance = structure_guidance(reference, "dog", **about)
     found: list[tuple[float, float]] = []
 
     def note(moment: Moment) -> Tensor:
         if 0 < moment.step < 4:
-            targets = _targets(moment, note, reference, "dog", 16, 6, range(4))[moment.step]
+            targets = _targets(moment, note, reference, "dog", 16, 3, range(4))[moment.step]
             (site, *_), (target, *_) = key_sites(base), targets
             run = _run(moment, moment.latents, moment.prompts, moment.states)
             own = scores_of(run.activations[KEYS + site.name], target)
@@ -61,7 +61,7 @@ def measured(base: Any, rex: Subject, conditions: dict[str, Tensor], **settings:
 
     recipe = Recipe("dog", (reference,), painting=Painting(latents=(note, guidance)))
     with torch.no_grad(), attach(base, [Adapter(recipe, "<rex>")]) as adapted:
-        *_, last = sample(adapted, ["a dog on the beach"] * 3, seeds=range(3), settings=HOW, conditions=conditions)
+        *_, last = sample(adapted, ["a dog on the beach"] * 2, seeds=range(2), settings=HOW, conditions=conditions)
     structure, colour = (sum(part) / len(found) for part in zip(*found, strict=True))
     return structure, colour, last.latents
 
@@ -89,7 +89,7 @@ def test_appearance_guidance_changes_colours_and_not_structure(
     without, far, second = measured(base, rex, source, strength=400.0, appearance=0.0)
     print("appearance", with_it, without, near, far)
     assert near < 0.95 * far
-    assert with_it == pytest.approx(without, rel=0.1)
+    assert with_it == pytest.approx(without, rel=0.15)
     assert not torch.allclose(first, second, atol=1e-3)
 
 

@@ -22,13 +22,13 @@ from limner.pocket.subjects import toy
 
 QUICK: dict[str, Any] = {
     "method": "matsuda_seg_ewc",
-    "steps": 8,
-    "lr": 5e-4,
+    "steps": 5,
+    "lr": 8e-4,
     "batch": 1,
     "num_class_pictures": 2,
     "num_fisher_pictures": 4,
 }
-EWC = 5.0
+EWC = 12.0
 
 
 @pytest.fixture(scope="module")

@@ -410,11 +410,11 @@ def test_rewarded_brightness_rises(base: Any, rex: Subject) -> None:
         reward=lambda base, pixels, said: pixels.mean((1, 2, 3)),
         noun=("<rex>", "a dog"),
         change=change,
-        steps=5,
+        steps=3,
         kl=0.0,
     )
     stage = Stage(train=recipe.stages[1].train, loss=(term,), steps=6, lr=1e-2)
-    settings = limner.PaintSettings(steps=5)
+    settings = limner.PaintSettings(steps=3)
 
     def brightness(adapted: Any) -> float:
         with torch.no_grad():

@@ -449,8 +449,9 @@ def launched(
         str(port),
     ]
     env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **more}
+    launcher = command if processes > 1 else command[:1]  # one process needs none
     done = subprocess.run(
-        [*command, script, out, str(accumulate)], env=env, capture_output=True, text=True, timeout=600
+        [*launcher, script, out, str(accumulate)], env=env, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     told = [json.loads((out / f"losses-{rank}.json").read_text()) for rank in range(processes)]
