@@ -6,7 +6,6 @@ python -m tests.browser.screenshots [FOLDER]      # docs/images/studio/*.webp, a
 from __future__ import annotations
 
 import io
-import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -78,7 +77,10 @@ def pictures(browser: Browser, server: Studio, place: Path) -> Iterator[tuple[st
         page.get_by_text("Regions: who stands where").click()
         yield "paint", shot(page)
         page.goto(f"/compare?concept={concept.id}")
-        page.get_by_role("button", name=re.compile("^Compare")).click()
+        page.get_by_label("Prompts", exact=True).fill(
+            "\n".join(f"{{}} {place}" for place in ("on the beach", "in the snow"))
+        )
+        page.get_by_role("button", name="Compare", exact=True).click()
         page.wait_for_function("document.querySelectorAll('main table img').length >= 2", timeout=LONG)
         page.wait_for_timeout(1500)
         yield "compare", shot(page)

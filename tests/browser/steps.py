@@ -48,11 +48,11 @@ def choose_goal(page: Page, index: int) -> str:
     """Move the slider, and return what the page says before training begins."""
     slider = page.locator("#goal")
     slider.focus()
-    with page.expect_response(re.compile("/plan")):
+    with page.expect_response(lambda answer: "/plan" in answer.url and f"goal={index}" in answer.url):
         slider.press("Home")
         for _ in range(index):
             slider.press("ArrowRight")
-    page.wait_for_timeout(400)
+    page.wait_for_timeout(300)
     return page.locator("#plan").inner_text()
 
 

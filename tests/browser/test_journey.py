@@ -9,8 +9,6 @@ from typing import Any
 from .steps import LONG, choose_goal, drop_files, give_photos, open_concept, paint, start_teaching, wait_until_done
 from .watching import Watched
 
-KNOWN = re.compile("^(good|overfit|underfit|copying|leak|low quality|.*)$")
-
 
 def test_from_photographs_to_an_exported_likeness(open_page: Watched, photos: list[Path], tmp_path: Path) -> None:
     page = open_page.page
@@ -57,7 +55,8 @@ def test_from_photographs_to_an_exported_likeness(open_page: Watched, photos: li
 
 def compared(page: Any) -> None:
     """Compare the concept with the base alone on a prompt."""
-    page.get_by_role("button", name=re.compile("^Compare")).click()
+    page.get_by_label("Prompts", exact=True).fill("{} in the snow")
+    page.get_by_role("button", name="Compare", exact=True).click()
     page.wait_for_function("document.querySelectorAll('main table img').length >= 2", timeout=LONG)
 
 
