@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from .database import Database
 from .files import HASH, Files, hash_of
-from .quotas import WAITING, check_bytes, locked_user
-from .tables import Concept, File, Job, Picture, Reference, Subject, Turn, now
+from .quotas import check_bytes, locked_user
+from .tables import Answer, Concept, File, Job, Picture, Reference, Subject, Turn, now
 
 GRACE = timedelta(hours=24)
 """Age from which a file that nothing names is deleted; younger ones may be named in a moment."""
@@ -67,15 +67,15 @@ def sweep(database: Database, files: Files, *, grace: timedelta = GRACE) -> list
 
 def names_in_use(session: Session) -> set[str]:
     """The SHA-256 of every file that a row names: references, concepts, pictures and turns that are not deleted,
-    results and checkpoints of jobs, and payloads of jobs that may still run."""
+    payloads, results and checkpoints of jobs, and answers that may be given again."""
     queries = (
         select(Subject.report).where(Subject.deleted.is_(None)),
         select(Reference.sha256, Reference.mask).join(Subject).where(Subject.deleted.is_(None)),
         select(Concept.sha256, Concept.states).where(Concept.deleted.is_(None)),
         select(Picture.sha256, Picture.settings).where(Picture.deleted.is_(None)),
         select(Turn.state),
-        select(Job.result, Job.checkpoint),
-        select(Job.payload).where(Job.state.in_((*WAITING, "failed"))),
+        select(Job.payload, Job.result, Job.checkpoint),
+        select(Answer.body),
     )
     return {sha256 for query in queries for row in session.execute(query) for sha256 in _hashes(tuple(row))}
 
