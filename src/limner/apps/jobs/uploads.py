@@ -51,17 +51,22 @@ def add_file(session: Session, sha256: str, num_bytes: int, *, owner: str, media
 
 def sweep(database: Database, files: Files, *, grace: timedelta = GRACE) -> list[str]:
     """Delete the files that no row names and that are older than `grace`, and return their SHA-256s."""
-    with database.session() as session:
+    end = now() - grace
+    with database.reading() as session:  # which may take a while, and holds no lock
         named = names_in_use(session)
-        old = session.scalars(select(File).where(File.created < now() - grace))
-        gone = [row for row in old if row.sha256 not in named]
-        for row in gone:
+        old = [
+            sha256 for sha256 in session.scalars(select(File.sha256).where(File.created < end)) if sha256 not in named
+        ]
+    deleted = []
+    for sha256 in old:
+        with database.session() as session:
+            # content that was stored again in the meantime is young
+            row = session.scalar(select(File).where(File.sha256 == sha256, File.created < end).with_for_update())
+            if row is None:
+                continue
             session.delete(row)
-    deleted = [row.sha256 for row in gone]
-    for sha256 in deleted:
-        with database.reading() as session:
-            if session.get(File, sha256) is None:
-                files.delete(sha256)
+        files.delete(sha256)
+        deleted.append(sha256)
     return deleted
 
 
