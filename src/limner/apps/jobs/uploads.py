@@ -79,7 +79,7 @@ def names_in_use(session: Session) -> set[str]:
         select(Concept.sha256, Concept.states).where(Concept.deleted.is_(None)),
         select(Picture.sha256, Picture.settings).where(Picture.deleted.is_(None)),
         select(Turn.state),
-        select(Job.payload, Job.result, Job.checkpoint),
+        select(Job.payload, Job.progress, Job.result, Job.checkpoint),
         select(Answer.body),
     )
     return {sha256 for query in queries for row in session.execute(query) for sha256 in _hashes(tuple(row))}
