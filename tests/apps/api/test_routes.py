@@ -149,7 +149,9 @@ def test_a_share_lets_another_user_see_and_take_a_concept_but_not_change_it(serv
     server.ann.post(f"/api/concepts/{number}/shares", json={"user": "bob"}).raise_for_status()
     seen = server.bob.get(f"/api/concepts/{number}").json()
     assert (seen["shared"], seen["job"]) == (True, None)
-    assert server.bob.get(f"/api/concepts/{number}/file").content == b"concept rex of ann"
+    assert server.bob.get(f"/api/concepts/{number}/file").status_code == 404
+    assert "header" not in seen
+    assert server.ann.get(f"/api/concepts/{number}/file").content == b"concept rex of ann"
     assert server.bob.delete(f"/api/concepts/{number}").status_code == 404
     assert server.bob.post(f"/api/concepts/{number}/shares", json={"user": "root"}).status_code == 404
     assert server.bob.patch(f"/api/concepts/{number}", json={"name": "x"}).status_code == 404
