@@ -56,8 +56,8 @@ MECHANISMS = (
     *("neti", "hifi_tuner", "gradient_free_ti", "perfusion", "catversion", "dreamartist", "lego"),
     # weights: whole ones, factors, rotations, singular values, neurons, adapters between layers, of pairs
     *("dreambooth", "lycoris_loha", "oft", "svdiff", "cones", "styledrop", "pair_customization"),
-    # stages: alternating ones, a pool that grows, rewards of samples, early stops, maps of attention
-    *("break_a_scene", "coti", "instructbooth", "dvar", "magictailor"),
+    # stages: one behind the other, early stops, maps of attention; pools and rewards have tests of their own
+    *("break_a_scene", "dvar", "magictailor"),
     # encoders: features for words, gated layers, a reference network, predicted weights, first trained and then tuned
     *("fastcomposer", "instantbooth", "suti", "hyperdreambooth", "e4t", "face_diffuser"),
     # conditions and places: control branches, grounding, a further channel, collages, views
