@@ -401,6 +401,7 @@ MOVED = 0.02
 """Share of a picture's latents that four updates move at least: 0.071 as set, 0.007 at a tenth of the rate."""
 
 
+@pytest.mark.sweep
 def test_rewarded_brightness_rises(base: Any, rex: Subject) -> None:
     function = methods()["instructbooth"]
     recipe = function(rex, **fast(function))
