@@ -36,6 +36,7 @@ class Concepts:
 
     def __init__(self, *, limit_bytes: int = 2**30) -> None:
         self.recent: LRU[Any] = LRU(limit_bytes)
+        self.hits = self.misses = 0  # reads answered from memory, and from files
 
     def read(self, path: Path | str) -> Concept:
         """Read the concept of a file. Raises `FileError` as `Concept.load` does."""
@@ -59,7 +60,10 @@ class Concepts:
     ) -> V:
         key = (_identity(path), *about)
         value: V | None = self.recent.get(key) if key[0] else None
-        if value is None:
+        if value is not None:
+            self.hits += 1
+        else:
+            self.misses += 1
             value = make()
             if key[0] and _identity(path) == key[0]:
                 self.recent.put(key, value, sum(t.numel() * t.element_size() for t in tensors(value).values()))

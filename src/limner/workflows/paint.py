@@ -55,7 +55,7 @@ def painting(
     *,
     concepts: Sequence[Concept | Path | str] = (),
     count: int = 1,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     scale: float | Sequence[float] = 1.0,
     settings: PaintSettings | None = None,
     canvas: Canvas | None = None,
@@ -70,7 +70,7 @@ def painting(
     sampled_as: Callable[[Adapter], Adapter] | None = None,
 ) -> Iterator[Picture]:
     """Paint `count` pictures of each prompt with `concepts`, at one `scale` for all or one for each. Picture k of a
-    prompt has seed `seed + k`.
+    prompt has seed `seed + k`; there may be a seed for each prompt.
 
     `painting` yields pictures as they are done, a batch at a time, and `paint` returns all of them; the base returns to
     its former state once the iterator ends or is closed. A prompt need not name a concept, which shows how other things
@@ -111,7 +111,10 @@ def painting(
     shown = _conditions(base, conditions, prompts, count, frames)
     if shown:
         story |= {"conditions": sorted(shown)}
-    jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
+    seeds_of = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
+    if len(seeds_of) != len(prompts):
+        raise InputError(f"there are {len(seeds_of)} seeds for {len(prompts)} prompts: give one for all, or one each")
+    jobs = [(prompt, first + k) for prompt, first in zip(prompts, seeds_of, strict=True) for k in range(count)]
     adapters += _beside(controls, motion)
     each = max(1, settings.batch // frames) if frames > 0 else 1  # clips in a batch
     with ExitStack() as stack:

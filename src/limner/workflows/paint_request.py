@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from .opening import choice_for, hash_note, open_base, plan_memory, read_concept
 if TYPE_CHECKING:
     from limner.core.concept import Concept
     from limner.engine.inpainting import Region
-    from limner.engine.sample import Canvas
+    from limner.engine.sample import Canvas, PaintSettings
 
     from .requests import BaseChoice, PaintRequest
 
@@ -52,16 +52,15 @@ def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], An
         if note := hash_note(concept, one.path):
             yield Note(note)
     _check_named(request, concepts)
-    regions = _regions(request)
-    _check_conditions(request)
-    choice = _base_choice(request, concepts)
+    _check_files(request)
+    choice = base_choice(request, concepts)
     choice, memory = plan_memory(choice, Recipe(says=""))
     if memory:
         yield Message(memory)
     base = open_base(choice)
     if note := strange_words_note(base.name, " ".join([*request.prompts, request.negative])):
         yield Note(note)
-    canvas, region = _canvas(request, base)
+    arguments, region = painting_arguments(request, base)
     pictures = workflow.painting(
         base,
         list(request.prompts),
@@ -69,14 +68,7 @@ def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], An
         count=request.count,
         seed=request.seed,
         scale=request.scale[0] if len(request.scale) == 1 else request.scale,
-        settings=_settings(request),
-        canvas=canvas,
-        any_base=request.any_base,
-        regions=regions,
-        conditions=_conditions(request, base.picture_size),
-        controls=request.controls,
-        frames=request.frames,
-        motion=request.motion,
+        **arguments,
     )
     paths = []
     for picture in pictures:
@@ -84,6 +76,29 @@ def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], An
         paths.append(str(saver.save(whole)))
         yield PictureSaved(saver.saved[-1], picture.prompt, picture.seed)
     yield RunDone({"pictures": paths}, "\n".join(paths))
+
+
+def painting_arguments(request: PaintRequest, base: Any) -> tuple[dict[str, Any], Region | None]:
+    """The arguments of `workflows.paint.painting` for a request, beside prompts, concepts, their scales, count and
+    seed; and the region of a canvas that the painted square is put back into, if there is one."""
+    canvas, region = _canvas(request, base)
+    arguments = {
+        "settings": paint_settings(request),
+        "canvas": canvas,
+        "any_base": request.any_base,
+        "regions": _regions(request),
+        "conditions": _conditions(request, base.picture_size),
+        "controls": request.controls,
+        "frames": request.frames,
+        "motion": request.motion,
+    }
+    return arguments, region
+
+
+def _check_files(request: PaintRequest) -> None:
+    """Raise `InputError` for regions and conditions that do not fit together, before a base is opened."""
+    _regions(request)
+    _check_conditions(request)
 
 
 def _check_named(request: PaintRequest, concepts: list[Concept]) -> None:
@@ -140,13 +155,15 @@ def _conditions(request: PaintRequest, size: int) -> dict[str, Any]:
     return conditions
 
 
-def _base_choice(request: PaintRequest, concepts: list[Concept]) -> BaseChoice:
+def base_choice(request: PaintRequest, concepts: Sequence[Concept]) -> BaseChoice:
+    """The base to paint on: the one that the request names, else that of its first concept, else pocket."""
     if concepts:
         return choice_for(concepts[0], request.base, trust=request.concepts[0].trust)
     return request.base if request.base.name else replace(request.base, name="pocket")
 
 
-def _settings(request: PaintRequest) -> Any:
+def paint_settings(request: PaintRequest) -> PaintSettings:
+    """The settings of sampling of a request."""
     from limner.core.views import read_view
     from limner.engine.sample import PaintSettings
 

@@ -28,6 +28,7 @@ class Rows:
         self.version = 0  # increases with every new assignment
         self.even = True
         self._of: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        self._those: dict[int, Tensor] = {}
 
     def assign(self, members: Sequence[int], device: Any) -> None:
         """Set the member of each row. Rows of one member must be adjacent."""
@@ -36,8 +37,17 @@ class Rows:
         self.members, self.version = list(members), self.version + 1
         self.index = torch.tensor(members, device=device)
         self._of.clear()
+        self._those.clear()
         each = {members.count(k) for k in members}
         self.even = -1 not in members and len(each) == 1 and list(members) == sorted(members)
+
+    def those_of(self, member: int) -> Tensor:
+        """The rows of one member."""
+        if member not in self._those:
+            assert self.index is not None
+            own = [row for row, k in enumerate(self.members) if k == member]
+            self._those[member] = torch.tensor(own, dtype=torch.long, device=self.index.device)
+        return self._those[member]
 
     def all_of(self, place_of: Mapping[int, int]) -> bool:
         """Whether all rows belong to these members, in this order and with equal numbers of rows."""
