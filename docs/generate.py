@@ -20,7 +20,6 @@ from typing import Any
 from docs import reference, rooms
 from docs.standing import standing
 from limner import load
-from limner.apps.cli.methods import method_table
 from limner.evaluation.datasets.toys import toys
 from limner.evaluation.metrics import card, metrics
 from limner.evaluation.report import ordered, table_markdown
@@ -31,6 +30,7 @@ from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS
 from limner.evaluation.table1 import read_table1
 from limner.methods import methods
 from limner.workflows.bench.run import is_current
+from limner.workflows.form import FACTS, PAINTING, compute_facts, methods_table
 from training.pocket.evaluate import AIMS
 
 Row = dict[str, Any]
@@ -54,9 +54,13 @@ START, END = "<!-- generated: {} -->", "<!-- end -->"
 
 def pages() -> dict[Path, str]:
     """Every generated file and its right content."""
-    rows = method_table()
-    files = {MEASURED: measured_json()}
-    rows = [row | {"measured": json.loads(files[MEASURED]).get(row["name"], {})} for row in rows]
+    files = {MEASURED: measured_json(), FACTS: facts_json()}
+    results, facts = json.loads(files[MEASURED]), json.loads(files[FACTS])
+    rows = [
+        row
+        | {"measured": results.get(row["name"], {}), **{k: facts[row["name"]][k] for k in ("framework", "together")}}
+        for row in methods_table()
+    ]
     files |= {ROOT / "docs" / "methods" / f"{row['name']}.md": page(row) for row in rows}
     files[ROOT / "docs" / "methods" / "index.md"] = index(rows)
     files[rooms.PICTURE] = rooms.picture()
@@ -165,6 +169,17 @@ def measured_json() -> str:
             means[name]["toys"] = row["numbers"]["F"]["subjects"]
             means[name] |= {key: round(statistics.mean(c[key] for c in cost), 1) for key in ("seconds", "bytes")}
     return json.dumps(means, indent=1) + "\n"
+
+
+def facts_json() -> str:
+    """Framework of each method, whether subjects learn together, and peak memory where it was measured
+    (benchmarks/memory.py); and the seconds of a picture. Read by programs that do not load torch."""
+    path = ROOT / "results" / "memory.json"
+    peaks = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    rows = {name: compute_facts(name) | ({"memory": peaks[name]} if name in peaks else {}) for name in methods()}
+    units = read_results(ROOT / "results" / "bench.json")["units"]
+    seconds = [unit["cost"]["seconds_per_picture"] for unit in units if unit["method"] == BASE]
+    return json.dumps(rows | {PAINTING: {"seconds": round(statistics.mean(seconds), 3)}}, indent=1) + "\n"
 
 
 def page(row: Row) -> str:

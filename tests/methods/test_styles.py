@@ -11,7 +11,7 @@ from limner.core.subject import Subject
 from limner.engine.attach import Adapter, attach
 from limner.library.opening import adapter_of
 from limner.methods import methods
-from limner.workflows.learn_plan import preview_prompts
+from limner.workflows.preview_prompts import preview_prompts
 from tests.helpers import learn_fast, style
 
 STYLED = ("style_friendly_snr", "styledrop", "finestyle")

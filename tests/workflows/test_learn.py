@@ -19,7 +19,7 @@ from limner.engine.checkpoint import CHECKPOINT
 from limner.errors import FileError, InputError, PictureError, PromptError, TeachingError, UnknownName
 from limner.library.settings import checked_settings
 from limner.methods import find
-from limner.workflows.learn_plan import preview_prompts
+from limner.workflows.preview_prompts import preview_prompts
 from tests.helpers import acting, related, same, state, untouched
 
 STEPS = 10

@@ -17,14 +17,21 @@ from limner.workflows.requests import (
     REQUESTS,
     BaseChoice,
     CheckRequest,
+    CompareRequest,
     ConceptChoice,
+    ConverseRequest,
+    EstimateRequest,
     ExportRequest,
+    ImportRequest,
     LearnRequest,
+    LookRequest,
+    MergeRequest,
     PaintRequest,
     PretrainRequest,
     PublishRequest,
     Request,
     ScoreRequest,
+    StatesRequest,
     SwapRequest,
     TryOnRequest,
     read_request,
@@ -97,6 +104,24 @@ EVERY: tuple[Request, ...] = (
     ExportRequest(concept=CONCEPT, to="kohya", rank=16),
     PublishRequest(concept=CONCEPT, to="me/rex", formats=("kohya", "peft"), upload=False),
     PretrainRequest(method="ip_adapter", settings={"steps": 2}, corpus="toys:4", ema=0.99, preview_of=Path("dog")),
+    LookRequest(pictures=(Path("rex/"),), noun="dog", base=BASE, segment="rembg", which=2, out=Path("look")),
+    EstimateRequest(goal="best", settings={"steps": 2}, num_pictures=9, budget=60.0, measure=False, anew=True),
+    StatesRequest(concept=CONCEPT, states=(Path("a"), Path("b")), prompts=("<rex>",), choose=40, to=Path("c")),
+    CompareRequest(concepts=(CONCEPT, CONCEPT), prompts=("{} in the snow",), seeds=(1, 2), plain=False),
+    MergeRequest(concepts=(CONCEPT, CONCEPT), out=Path("both.safetensors"), by="weighted", weights=(0.5, 0.5)),
+    ImportRequest(file=Path("rex.bin"), name="rex", noun="dog", says="sks dog", partial=True, base=BASE),
+    ConverseRequest(
+        words="give him a hat",
+        conversation={"turns": [], "current": ""},
+        concepts=(CONCEPT,),
+        base=BASE,
+        pictures={"t1": Path("000.png")},
+        photos={"rex": Path("photos")},
+        seed=7,
+        preference_steps=4,
+        llm="http://127.0.0.1:8000/v1",
+        llm_model="small",
+    ),
 )
 
 
@@ -108,7 +133,20 @@ def test_a_request_comes_back_equal(request_: Request) -> None:
     plain = type(request_)(
         **{
             name: getattr(request_, name)
-            for name in ("concept", "to", "method", "prompts", "pictures", "photo", "person", "garment")
+            for name in (
+                "concept",
+                "to",
+                "method",
+                "prompts",
+                "pictures",
+                "photo",
+                "person",
+                "garment",
+                "concepts",
+                "out",
+                "file",
+                "words",
+            )
             if hasattr(request_, name)
         }
     )

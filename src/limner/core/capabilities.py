@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
     from .corpus import Corpus
@@ -45,7 +46,21 @@ class Bench:
     """Prompts (`.text`) with {} for the subject, and the facts about a picture that judges check for each."""
     prompts_elsewhere: tuple[str, ...]  # prompts without the subject, which drift is measured on
     example: Callable[[], Subject]  # a subject of the development split: in neither the training nor the test split
-    results: Path  # scores and times of methods on this base: JSON, a row for each method
+    # a class noun -> pictures of individuals of this class that are nobody's subject; none for an unknown class
+    others: Callable[[str], Sequence[Image.Image]] | None = None
+    # pixels [n, 3, H, W] and their prompts -> share of what each asks for that a judge finds; None where it asks for
+    # nothing that the judge reads
+    obeyed: Callable[[Tensor, Sequence[str]], list[float | None]] | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts about a base that are known without opening it, and without loading torch."""
+
+    # whether methods need the settings of a full-size base (`Card.full_size`) rather than those of a small one
+    full_size: bool = True
+    photographs: bool = True  # whether it was trained on photographs
+    results: Path | None = None  # scores and times of methods on this base: JSON, a row for each method
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,14 @@ def decoded_mask(source: Path | bytes, *, name: str) -> Image.Image:
         return converted_mask(image, name=name)
 
 
+def picture_size(source: Path | bytes, *, name: str) -> tuple[int, int]:
+    """Width and height in pixels that a picture file's header names; the picture is not decoded. Raises `PictureError`
+    where it cannot be read."""
+    with _opened(source, name) as image:
+        size: tuple[int, int] = image.size
+        return size
+
+
 def converted_mask(image: Image.Image, *, name: str) -> Image.Image:
     """An opened mask as "L", rotated as its EXIF says, black where it is transparent. Raises `PictureError` where it
     cannot be decoded."""
@@ -78,6 +86,18 @@ def text_of(source: Path, field: str) -> str:
     the file cannot be read."""
     with _opened(source, str(source)) as image:
         return str(image.info.get(field, ""))
+
+
+ORIENTATION = 0x0112
+"""The EXIF tag of a picture's orientation."""
+
+
+def orientation_of(source: Path) -> int:
+    """The orientation that a picture file's EXIF has, from 1 (upright, also without EXIF) to 8. Raises `PictureError`
+    where the file cannot be read."""
+    with _opened(source, str(source)) as image:
+        value = _guarded(str(source), lambda: image.getexif().get(ORIENTATION, 1))
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def converted(image: Image.Image, *, name: str, own: bool = False) -> Decoded:

@@ -25,6 +25,11 @@ class LRU(Generic[V]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def keys(self) -> list[Hashable]:
+        """The keys, the least recently used first."""
+        with self._lock:
+            return list(self._entries)
+
     def get(self, key: Hashable) -> V | None:
         with self._lock:
             if key not in self._entries:

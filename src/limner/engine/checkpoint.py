@@ -39,6 +39,10 @@ CHECKPOINT_SECONDS = 10.0
 CHECKPOINT = "checkpoint.safetensors"
 
 
+class TrainingPaused(Exception):
+    """Training ended before its last update because someone asked for a pause; its checkpoint is on disk."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run that trains one subject: its recipe, its adapter, its method and the header of its files."""
@@ -62,6 +66,7 @@ def run_updates(
     resume: bool = True,
     watch: Callable[[Progress], object] | None = None,
     spread: Spread = ALONE,
+    pause: Callable[[], bool] = lambda: False,
 ) -> Generator[Progress, None, tuple[dict[str, Tensor], list[float]]]:
     """Train, yielding every update; at the end, return all tensors of the adapter and the loss of every update.
 
@@ -76,6 +81,7 @@ def run_updates(
         resume: go on from a checkpoint in the folder.
         watch: called with every update; training ends where it returns True.
         spread: how updates are divided over processes. The main process writes, and all stop together.
+        pause: called after every update. Where it returns True, the checkpoint is written and `TrainingPaused` raised.
     """
     if not stages:
         with attach(base, (adapter,)) as adapted:
@@ -95,12 +101,20 @@ def run_updates(
                 if enough or progress.last:
                     tensors = progress.snapshot().learned
                     break
-                due = halted or time.monotonic() - saved > CHECKPOINT_SECONDS or _before_gathering(stages, progress)
+                paused = pause()
+                due = (
+                    halted
+                    or paused
+                    or time.monotonic() - saved > CHECKPOINT_SECONDS
+                    or _before_gathering(stages, progress)
+                )
                 if path and spread.main and due:
                     save_checkpoint(path, progress.snapshot(), header, losses)
                     saved = time.monotonic()
                 if halted:
                     raise KeyboardInterrupt
+                if paused:
+                    raise TrainingPaused
     except TeachingError as error:
         if path and spread.main and error.checkpoint is not None:
             save_checkpoint(path, error.checkpoint, header, losses)

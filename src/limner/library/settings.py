@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from limner.bases.common.loading import capabilities_of
+from limner.bases.common.loading import facts_of
 from limner.core.method import Card, settings
 from limner.errors import InputError, UnknownName
 
@@ -30,7 +30,7 @@ def checked_settings(
     known = {setting.name: setting for setting in settings(function)}
     chosen = {name: setting.default for name, setting in known.items()}
     about: Card | None = getattr(function, "card", None)
-    if about is not None and capabilities_of(base).full_size:
+    if about is not None and facts_of(base).full_size:
         chosen |= about.full_size
     for name, value in given.items():
         if name not in known:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.core.capabilities import Bench, Capabilities, Judge
 
 from . import SIZE, judges
+from .asked import obeyed
 from .corpus import toys
 from .face_networks import PocketFaces
+from .facts import FACTS
 from .garment_corpus import garments
 from .people_corpus import people
 from .style_corpus import styles
-from .subjects import DEVELOPMENT, prompts, toy
+from .subjects import DEVELOPMENT, others, prompts, toy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,7 +118,8 @@ BENCH = Bench(
     prompts,
     PROMPTS_ELSEWHERE,
     functools.partial(toy, *DEVELOPMENT),
-    Path(__file__).parent.parent / "methods" / "measured.json",
+    others,
+    obeyed,
 )
 CAPABILITIES = Capabilities(
     encoders=_encoders(),
@@ -131,7 +133,7 @@ CAPABILITIES = Capabilities(
     garments=garments(),
     known_words=known_words,
     weights=judges.WEIGHTS / "methods",
-    full_size=False,
-    photographs=False,
+    full_size=FACTS.full_size,
+    photographs=FACTS.photographs,
     bench=BENCH,
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from limner.core.subject import Subject
 
     from .world.grammar import Prompt
@@ -25,6 +28,15 @@ def toy(kind: str, seed: int, *, name: str = "rex", count: int = NUM_REFERENCES,
     cameras = [viewpoint(graph) for graph in graphs]
     views = [(math.degrees(around), math.degrees(above), away) for around, above, away in cameras]
     return Subject.of(draw(graphs).pixels, noun=kind, handle=name, views=views)
+
+
+@functools.cache
+def others(noun: str) -> tuple[Image.Image, ...]:
+    """Two pictures of each of two toys of a class, from the training split; none for a word that is no class."""
+    from limner.pocket.world.vocabulary import CLASSES
+
+    toys = [toy(noun, seed, count=2) for seed in (1, 2)] if noun in CLASSES else []
+    return tuple(picture.image for each in toys for picture in each.pictures if picture.image is not None)
 
 
 def prompts() -> tuple[Prompt, ...]:

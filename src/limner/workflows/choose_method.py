@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from limner.bases.common.loading import capabilities_of
+from limner.bases.common.loading import facts_of
 from limner.core.wording import counted, with_article
 from limner.errors import InputError, UnknownName
 from limner.methods import DEFAULT, card, methods
@@ -50,8 +50,8 @@ class Choice(NamedTuple):
 def measured(base: str = "pocket") -> dict[str, dict[str, float]]:
     """H, F, T, toys, seconds and bytes of each method on a base's own bench, by name; empty where the base has no
     results."""
-    bench = capabilities_of(base).bench
-    return dict(json.loads(bench.results.read_text(encoding="utf-8"))) if bench and bench.results.is_file() else {}
+    results = facts_of(base).results
+    return dict(json.loads(results.read_text(encoding="utf-8"))) if results and results.is_file() else {}
 
 
 def choose(
@@ -67,8 +67,8 @@ def choose(
         raise UnknownName("goal", goal, GOALS)
     if kind in OF_MEANINGS:
         return Choice(OF_MEANINGS[kind], f"it is made for {with_article(kind)}, whose captions name what has it")
-    about = capabilities_of(base)
-    if about.bench is None:
+    about = facts_of(base)
+    if about.results is None:
         name = "dreambooth" if goal == "best" else DEFAULT
         return Choice(name, f"there are no results on {base}; this is the field's usual method for the goal {goal!r}")
     if photographs and not about.photographs:

@@ -48,6 +48,50 @@ class PicturesRead(Event):
 
 
 @dataclass(frozen=True)
+class FaceRead:
+    """A face in a picture."""
+
+    box: tuple[float, float, float, float]  # left, top, right, bottom in pixels
+    chosen: bool  # whether it is the person who is learned: the one who recurs
+    fault: str = ""  # the reason why it cannot be learned from
+
+
+@dataclass(frozen=True)
+class PictureRead:
+    """A picture of a subject as it was read: upright, RGB. Coordinates are pixels from the upper left corner."""
+
+    name: str
+    sha256: str  # hash of its pixels
+    width: int
+    height: int
+    orientation: int  # orientation in its EXIF, from 1 (upright) to 8; the picture was turned upright by it
+    crop: tuple[int, int, int, int]  # left, top, right, bottom of the part that is learned from
+    picture: Path  # a PNG of it, of at most `look_subject.SHOWN` pixels a side
+    mask: Path | None = None  # a PNG of the picture's size, white where the subject is
+    mask_source: str = ""  # "given", "segmenter" (the base's own) or "model" (the request's)
+    visible: bool | None = None  # whether the subject is visible in the crop; None where nothing can tell
+    caption: str = ""
+    caption_source: str = ""  # "given", "captioner" (the base's own) or "model" (the request's)
+    faces: tuple[FaceRead, ...] = ()
+
+
+@dataclass(frozen=True)
+class SubjectRead(Event):
+    """Everything that was read of a subject's photos. Nothing is learned from them yet."""
+
+    name: str
+    noun: str
+    kind: str
+    pictures: tuple[PictureRead, ...]
+    duplicates: tuple[tuple[str, str], ...] = ()  # names of near-duplicates and copies
+    unread: tuple[tuple[str, str], ...] = ()  # name of each file that is left out, and the reason
+    photographs: bool | None = None  # whether they look like photographs, not like renders; None where nobody asked
+    consent: tuple[str, ...] = ()  # people who must consent before training: "person", "guardian"; empty: nobody
+    unclear: str = ""  # the question where several people are shown and none of them recurs
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RunPlanned(Event):
     """The run is checked and planned; the work begins."""
 
@@ -56,6 +100,20 @@ class RunPlanned(Event):
     base: str
     target: Path  # the concept's file
     page: Path  # folder of its page, checkpoint and previews
+
+
+@dataclass(frozen=True)
+class CostEstimated(Event):
+    """The method and the cost of learning that has not begun. None where a number is unknown; `basis` and
+    `memory_basis` say why, and otherwise where the numbers are from."""
+
+    method: str
+    why: str
+    seconds: float | None  # for painting class images and for training
+    between: tuple[float, float] | None
+    basis: str
+    memory_bytes: float | None  # at the peak
+    memory_basis: str
 
 
 @dataclass(frozen=True)
@@ -68,6 +126,43 @@ class UpdateDone(Event):
     losses: Mapping[str, float]  # weighted, by objective
     eta: float  # seconds left, at the pace so far
     last: bool = False
+
+
+@dataclass(frozen=True)
+class SignalMeasured(Event):
+    """Losses on fixed pictures under fixed noise: `loss` on the reference images, `held_out` on held-out ones where
+    there are any, each with its `_ratio` to the unchanged base's, and the `gap` of the ratios."""
+
+    done: int  # number of updates
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class SamplePainted(Event):
+    """Pictures of this moment of training are on disk, one of each prompt, all of one seed."""
+
+    done: int  # number of updates
+    paths: tuple[Path, ...]
+    prompts: tuple[str, ...] = ()
+    seed: int = 0
+    scores: tuple[Mapping[str, float], ...] = ()  # scores of each picture; empty where the base has no judges
+
+
+@dataclass(frozen=True)
+class StateSaved(Event):
+    """A concept of this moment of training is on disk."""
+
+    done: int  # number of updates
+    path: Path
+
+
+@dataclass(frozen=True)
+class Paused(Event):
+    """The work ended before its end because someone asked for a pause. The same request goes on, one to learn with
+    `resume`. Nothing follows."""
+
+    path: Path | None = None  # the checkpoint, or the concept where training had ended
+    done: int = 0  # number of pictures that are painted
 
 
 @dataclass(frozen=True)
@@ -112,6 +207,32 @@ class PictureSaved(Event):
     path: Path
     prompt: str
     seed: int
+    scores: Mapping[str, float] = field(default_factory=dict)  # see `limner.workflows.picture_scores`
+
+
+@dataclass(frozen=True)
+class StatePainted(Event):
+    """A picture by a state of a concept's training is on disk."""
+
+    done: int  # number of updates of the state
+    path: Path
+    scores: Mapping[str, float]  # see `limner.workflows.picture_scores`
+    prompt: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CellPainted(Event):
+    """A picture of a comparison is on disk."""
+
+    concept: str  # file of the concept; "plain base" for the base alone
+    prompt: str  # as the request has it
+    seed: int
+    path: Path
+    scores: Mapping[str, float]  # see `limner.workflows.picture_scores`
+    text: str = ""  # the prompt that was painted, with the concept's handle or the class noun
+    row: int = 0
+    column: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,6 +251,21 @@ class ConceptCertified(Event):
     ok: bool
     dtype: str
     failure: str = ""
+
+
+@dataclass(frozen=True)
+class TurnDone(Event):
+    """A sentence of a conversation is answered: by a picture, a line or a question."""
+
+    turn: str  # id of the current turn; empty before the first
+    is_new: bool  # whether that turn is new
+    answer: str
+    state: Mapping[str, Any]  # state of the current turn
+    conversation: Mapping[str, Any]  # for the next request
+    choices: tuple[str, ...] = ()  # answers that a question offers
+    picture: Path | None = None  # picture of a new turn
+    concepts: tuple[Path, ...] = ()  # new states of concepts
+    references: tuple[Path, ...] = ()  # accepted pictures, in folders by subject
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,24 @@ def learn_updates(
 ) -> Generator[Progress, None, Concept]:
     """`learn`, yielding every update; the generator returns the concept."""
     run = prepared_run(base, subject, method, given, seed, after=after)
+    return (
+        yield from run_of(base, run, checkpoints=checkpoints, resume=resume, watch=watch, to=to, overwrite=overwrite)
+    )
+
+
+def run_of(
+    base: Base,
+    run: Run,
+    *,
+    checkpoints: Path | str | None = None,
+    resume: bool = False,
+    watch: Callable[[Progress], object] | None = None,
+    to: Path | str | None = None,
+    overwrite: bool = False,
+    pause: Callable[[], bool] = lambda: False,
+) -> Generator[Progress, None, Concept]:
+    """`learn_updates` of a run that is prepared. `pause` is called after every update; where it returns True, the
+    checkpoint is written and `TrainingPaused` raised."""
     if resume and checkpoints is None:
         raise InputError("to resume, name the folder of the checkpoints: checkpoints=FOLDER")
     if checkpoints is not None:
@@ -113,11 +131,12 @@ def learn_updates(
         base,
         run.adapter,
         run.recipe.tuning,
-        seed,
+        int(run.header["seed"]),
         header=run.header,
         checkpoints=checkpoints,
         resume=resume,
         watch=watch,
+        pause=pause,
     )
     concept = _with_artefacts(base, run, to_concept(run, tensors, losses, time.monotonic() - began), tensors)
     check_finite(concept)
@@ -125,6 +144,18 @@ def learn_updates(
         concept.save(to, overwrite=overwrite)
         discard(checkpoints)
     return concept
+
+
+def state_of(base: Base, run: Run, progress: Progress) -> Concept:
+    """The concept that training would give if it ended with this update. Training is not changed."""
+    import torch
+
+    learned = progress.snapshot().learned
+    full = torch.autocast(base.device.type, enabled=False)
+    with full, progress.adapted.suspended():
+        concept = _with_artefacts(base, run, to_concept(run, learned, [progress.loss], progress.seconds), learned)
+    check_finite(concept)
+    return replace(concept, cost={**concept.cost, "steps": progress.done})
 
 
 def _with_artefacts(base: Base, run: Run, concept: Concept, tensors: Mapping[str, Tensor]) -> Concept:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .events import CheckDone, ConceptCertified, ConceptSaved, ConceptScored, Event, Message, PreviewsPainted
 from .learn_files import PAGE, SHEET
-from .learn_plan import preview_prompts
+from .preview_prompts import preview_prompts
 
 if TYPE_CHECKING:
     from limner.core.concept import Concept
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 def keep_best(run: LearnRun, concept: Concept) -> Generator[Event, None, Concept]:
     """Return the best state of the training where the run keeps the best, and save it in the place of the last."""
     judge = run.judge
-    if run.keeper is None or judge is None or "kept_after" in concept.scores:
+    keeper = run.watches.keeper
+    if keeper is None or judge is None or "kept_after" in concept.scores:
         return concept
     yield Message("scoring the states of the training")
     lines: list[str] = []
-    concept = run.keeper.best(concept, lambda c: _harmonic(judge(c)), say=lines.append)
+    concept = keeper.best(concept, lambda c: _harmonic(judge(c)), say=lines.append)
     yield from map(Message, lines)
     concept.save(run.target, overwrite=True)
     yield ConceptSaved(run.target, concept.cost)

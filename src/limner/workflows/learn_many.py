@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ class StackedProgress:
 
 def train_stacked(
     base: Base, jobs: Iterable[Job], *, slots: int = SLOTS, mixed: bool = False
-) -> Iterator[StackedProgress]:
+) -> Generator[StackedProgress]:
     """Train all jobs, `slots` at a time, and yield after every update.
 
     `mixed` computes in bfloat16 and updates weights in the base's own precision: faster for many subjects, and no

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,29 +12,30 @@ from limner.core.files import check_folder
 from limner.core.interrupts import standing
 from limner.core.method import settings
 from limner.core.style_captions import content_notes
-from limner.core.wording import counted, first_of, shortened
+from limner.core.wording import counted, first_of
 from limner.errors import InputError
 from limner.library.after import check_answers, method_after, subject_after
 from limner.library.apart import notes_of
 from limner.library.concepts import read_concepts
 from limner.methods import card, find
 
-from .choose_method import are_photographs, choose, within
+from .choose_method import are_photographs, choose
 from .events import Event, Message, Note, PicturesRead, RunPlanned
 from .faces import consented, demand_consent, face_alone
-from .learn_files import SIGNALS, check_preview, check_target, page_folder, what_is_kept
+from .learn_files import check_preview, check_target, page_folder, what_is_kept
+from .learn_watches import Watches, watches_of
 from .opening import open_encoders, plan_memory, strange_words_note
+from .picture_scores import picture_scores
+from .preview_prompts import preview_prompts
 
 if TYPE_CHECKING:
     from limner.core.concept import Concept
     from limner.core.recipe import Recipe
     from limner.core.subject import Subject
-    from limner.engine.early_stopping import Keeper
-    from limner.engine.train import Progress
     from limner.evaluation.score import Scorecard
 
+    from .controls import Controls
     from .requests import BaseChoice, FurtherSubject, LearnRequest
-    from .samples import Samples
 
 
 @dataclass
@@ -50,12 +52,12 @@ class LearnRun:
     page: Path
     after: Concept | None  # the concept that it is learned after
     judge: Callable[[Concept], Scorecard] | None
-    keeper: Keeper | None
-    watches: list[Callable[[Progress], object]]
-    lines: list[str] = field(default_factory=list)  # messages of the watches since the last event
+    watches: Watches
 
 
-def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Generator[Event, None, LearnRun]:
+def planned(
+    request: LearnRequest, open_base: Callable[[BaseChoice], Any], controls: Controls | None = None
+) -> Generator[Event, None, LearnRun]:
     """Check and open everything that training needs; return the run."""
     from limner.data.prepare import prepared
     from limner.library.settings import checked_settings
@@ -69,8 +71,6 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
     for note in _first_notes(request, subject):
         yield Note(note)
     yield PicturesRead(subject.name, subject.noun, subject.kind, len(subject.pictures))
-    lines: list[str] = []
-    ending = [within(request.budget, lines.append)] if request.budget else []
     looks: dict[str, Any] = {"segment": request.segment, "caption": request.caption, "device": request.base.device}
     subject = replace(
         prepared(subject, **looks),
@@ -106,30 +106,11 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
             "--dino FOLDER"
         )
     judge = judge_of(base, subject, held_out, eyes, request.seed) if request.score else None
-    keeper, watches = _watches(request, subject, held_out, page, judge=judge)
+    watches = watches_of(request, subject, held_out, page, judge=judge, controls=controls)
+    seen = held_out or [picture.image for picture in subject.pictures if picture.image is not None]
+    watches.score = functools.partial(picture_scores, base, subject, references=seen, encoders=eyes)
     yield RunPlanned(method, settings, base.name, target, page)
-    return LearnRun(
-        request, subject, method, chosen, recipe, base, target, page, after, judge, keeper, [*watches, *ending], lines
-    )
-
-
-def _watches(
-    request: LearnRequest, subject: Subject, held_out: Sequence[Any], page: Path, *, judge: object
-) -> tuple[Keeper | None, list[Callable[[Progress], object]]]:
-    """The watch that saves states during training, where the best is wanted; and all watches that the request asks
-    for."""
-    from limner.engine.early_stopping import Keeper, Signals
-
-    keeper = Keeper(page) if request.keep == "best" else None
-    if keeper and judge is None:
-        raise InputError(
-            "--keep best needs scores: leave out --no-score, and on a real base name encoders with --clip and --dino"
-        )
-    if keeper and not request.resume:
-        keeper.clear()  # states of another run
-    signals = Signals(subject, held_out, stop=request.stop, file=page / SIGNALS) if request.stop else None
-    samples = _samples(request, subject, page)
-    return keeper, [watch for watch in (keeper, signals, samples) if watch is not None]
+    return LearnRun(request, subject, method, chosen, recipe, base, target, page, after, judge, watches)
 
 
 def _subject(request: LearnRequest) -> Generator[Event, None, tuple[Subject, list[Path]]]:
@@ -188,21 +169,6 @@ def _places(
     check_folder(page)
     standing(what_is_kept(target, page, resume=request.resume))
     return target, page
-
-
-def preview_prompts(subject: Subject) -> list[str]:
-    """Prompts of the previews after training. A relation, an action or a style is shown on things that its pictures
-    need not show."""
-    return [template.format(subject.handle) for template in PREVIEWS.get(subject.kind, PREVIEWS["object"])]
-
-
-PREVIEWS = {
-    "object": ("a photo of {}", "{} on the beach", "{} in the snow"),
-    "style": ("a dog in {}", "a car in {}", "a house in the snow in {}"),
-    "relation": ("a photo of a cat {} a car", "a photo of a car {} a cat", "a photo of a robot {} a dog"),
-    "action": ("a photo of a cat {}", "a photo of a robot {}", "a photo of a dog {} on the beach"),
-}
-"""Kind of the subject -> templates of previews; those of an object serve every other kind."""
 
 
 def _first_notes(request: LearnRequest, subject: Subject) -> Iterator[str]:
@@ -281,24 +247,6 @@ def hold_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
             f"{counted(len(images), 'picture')} are too few to hold out {count}; give more, or hold out fewer"
         )
     return replace(subject, pictures=tuple(subject.pictures[k] for k in training)), [images[k] for k in out]
-
-
-def _samples(request: LearnRequest, subject: Subject, page: Path) -> Samples | None:
-    """The watch that paints samples during training; None where none are wanted. Raises `InputError` for a prompt that
-    does not name the subject."""
-    from .paint import check_prompts
-    from .samples import FOLDER, Samples
-
-    if request.sample_prompts and not request.sample_every:
-        raise InputError("--sample-prompt needs an interval: add --sample-every N")
-    if not request.sample_every:
-        return None
-    prompts = list(request.sample_prompts) or preview_prompts(subject)[:1]
-    check_prompts(prompts, handles=[subject.handle])
-    unnamed = [prompt for prompt in prompts if subject.handle not in prompt]
-    if unnamed:
-        raise InputError(f"the prompt {shortened(unnamed[0])!r} of --sample-prompt does not name {subject.handle}")
-    return Samples(prompts, request.sample_every, page / FOLDER, request.seed)
 
 
 def judge_of(

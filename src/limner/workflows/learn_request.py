@@ -5,13 +5,15 @@ It takes a request and yields events: the command line, an HTTP server and a que
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError
 
-from .events import ConceptSaved, Event, Message, Note, RunDone, UpdateDone
+from .controls import PAUSE, SAMPLE, SAVE, Controls
+from .events import ConceptSaved, Event, Message, Note, Paused, RunDone, UpdateDone
 from .learn_end import certify_concept, keep_best, paint_previews, score_concept
 from .learn_files import PAGE
 from .learn_plan import planned
@@ -20,14 +22,21 @@ from .opening import open_base
 if TYPE_CHECKING:
     from limner.core.concept import Concept
     from limner.core.subject import Subject
+    from limner.engine.checkpoint import Run
     from limner.engine.train import Progress
 
     from .learn_plan import LearnRun
     from .requests import BaseChoice, LearnRequest
 
 
-def learn_subject(request: LearnRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
-    """Learn the subject of a request. `open_base` may return a base that is open already.
+def learn_subject(
+    request: LearnRequest,
+    *,
+    open_base: Callable[[BaseChoice], Any] = open_base,
+    controls: Controls | None = None,
+) -> Iterator[Event]:
+    """Learn the subject of a request. `open_base` may return a base that is open already. `controls` carries wishes
+    during the run; after the event `Paused` nothing follows, and the same request with `resume` goes on.
 
     Raises `InputError` before training for a request that cannot be learned, and `TeachingError` where training cannot
     continue. A concept that fails its certificate is saved all the same, and the last event names the failed checks.
@@ -37,45 +46,62 @@ def learn_subject(request: LearnRequest, *, open_base: Callable[[BaseChoice], An
         raise InputError(f"{flag} is for many subjects in one pass: add --together, or leave it out")
     if request.nouns:
         raise InputError("--classes is for many subjects in one pass: add --together, or use --class for one subject")
-    run = yield from planned(request, open_base)
-    concept = yield from _taught(run)
+    from limner.engine.checkpoint import CHECKPOINT, TrainingPaused
+
+    run = yield from planned(request, open_base, controls)
+    try:
+        concept = yield from _taught(run)
+    except TrainingPaused:
+        yield Paused(run.page / CHECKPOINT)
+        return
+    if _is_paused(run):
+        yield Paused(run.target)
+        return
     concept = yield from keep_best(run, concept)
     concept, card = yield from score_concept(run, concept)
-    if run.keeper:
-        run.keeper.clear()
+    if run.watches.keeper:
+        run.watches.keeper.clear()
+    if _is_paused(run):
+        yield Paused(run.target)
+        return
     yield from paint_previews(run, concept, card)
     failure = yield from certify_concept(run, concept)
     result = {"concept": str(run.target), "page": str(run.page / PAGE), "cost": concept.cost, "scores": concept.scores}
     yield RunDone(result, f"{run.target}\n{run.page / PAGE}", failure)
 
 
+def _is_paused(run: LearnRun) -> bool:
+    """Whether a pause is asked for after training; samples and states are no longer possible then."""
+    run.watches.controls.take(SAMPLE)
+    run.watches.controls.take(SAVE)
+    return run.watches.controls.take(PAUSE)
+
+
 def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
     """Train the concept, save it and return it. A resumed run takes the concept from disk where this same run had saved
     it."""
     from limner.engine.checkpoint import CHECKPOINT
-    from limner.engine.early_stopping import together
 
-    from .learn import learn_updates
+    from .learn import prepared_run, run_of, state_of
 
     request = run.request
-    concept = _taught_already(run)
+    ready = prepared_run(run.base, run.subject, run.method, run.settings, request.seed, run.after)
+    concept = _taught_already(run, ready)
     if concept is not None:
         yield Message(f"{run.target} is trained already; continuing with the steps after training")
     elif request.resume and not (run.page / CHECKPOINT).exists():
         yield Note(f"there is no checkpoint in {run.page}, so training starts from the beginning")
     if concept is None:
-        updates = learn_updates(
+        run.watches.state_of = functools.partial(state_of, run.base, ready)
+        updates = run_of(
             run.base,
-            run.subject,
-            method=run.method,
-            seed=request.seed,
+            ready,
             checkpoints=run.page,
             resume=request.resume,
-            watch=together(*run.watches),
+            watch=run.watches,
             to=run.target,
             overwrite=request.overwrite,
-            after=run.after,
-            **run.settings,
+            pause=functools.partial(run.watches.controls.take, PAUSE),
         )
         concept = yield from _updates(run, updates)
         yield ConceptSaved(run.target, concept.cost)
@@ -96,8 +122,8 @@ def _updates(run: LearnRun, updates: Generator[Progress, None, Concept]) -> Gene
                 concept: Concept = ended.value
                 return concept
             yield update_event(progress)
-            yield from map(Message, run.lines)
-            run.lines.clear()
+            yield from run.watches.events
+            run.watches.events.clear()
             if progress.stage == last and not has_noted:
                 has_noted = True
                 yield from unused_pictures([run.subject], run.method)
@@ -108,19 +134,19 @@ def update_event(progress: Progress) -> UpdateDone:
     return UpdateDone(progress.done, progress.total, progress.stage, dict(progress.losses), progress.eta, progress.last)
 
 
-def _taught_already(run: LearnRun) -> Concept | None:
+def _taught_already(run: LearnRun, ready: Run) -> Concept | None:
     """The concept of a resumed run whose training had ended, so that only later steps are missing; else None. Raises
     `InputError` where the concept on disk belongs to another run."""
     from limner.core.concept import Concept
     from limner.engine.checkpoint import CHECKPOINT, discard
 
-    from .learn import is_of, prepared_run
+    from .learn import is_of
 
     request, target = run.request, run.target
     if not request.resume or not target.exists() or (request.overwrite and (run.page / CHECKPOINT).exists()):
         return None
     concept = Concept.load(target)
-    if not is_of(concept, prepared_run(run.base, run.subject, run.method, run.settings, request.seed, run.after)):
+    if not is_of(concept, ready):
         if request.overwrite:
             return None
         raise InputError(

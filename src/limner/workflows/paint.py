@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -68,7 +68,8 @@ def painting(
     frames: int = 1,
     motion: Path | str = "",
     sampled_as: Callable[[Adapter], Adapter] | None = None,
-) -> Iterator[Picture]:
+    skip: int = 0,
+) -> Generator[Picture]:
     """Paint `count` pictures of each prompt with `concepts`, at one `scale` for all or one for each. Picture k of a
     prompt has seed `seed + k`; there may be a seed for each prompt.
 
@@ -83,7 +84,8 @@ def painting(
     {"depth": picture}: one for all prompts, one for each, or one for each frame of a clip. `controls` are the folders
     of ControlNets and T2I-Adapters by the condition they read, {"depth": folder}. With `frames` above 1, clips are
     painted (`Clip`), by a base or concept with motion modules or by those in the folder `motion`. `sampled_as` gives
-    every concept's adapter another way of sampling (`library.swapping.into_source`).
+    every concept's adapter another way of sampling (`library.swapping.into_source`). `skip` leaves out that many
+    pictures at the start, whole batches, so that the others are the same as without it.
 
     Raises `PromptError` for a prompt that is empty, too long, or names a handle that no attached concept answers to,
     `InputError` for a scale outside of SCALES and for invalid regions, and `PaintingError` where latents are not finite
@@ -117,11 +119,13 @@ def painting(
     jobs = [(prompt, first + k) for prompt, first in zip(prompts, seeds_of, strict=True) for k in range(count)]
     adapters += _beside(controls, motion)
     each = max(1, settings.batch // frames) if frames > 0 else 1  # clips in a batch
+    if skip % each:
+        raise InputError(f"pictures are skipped in whole batches of {each}, not {skip}")
     with ExitStack() as stack:
         # closed before every yield, so that the caller's own code has gradients
         with torch.no_grad():
             adapted = stack.enter_context(attach(base, adapters))
-        for start in range(0, len(jobs), each):
+        for start in range(skip, len(jobs), each):
             part = jobs[start : start + each]
             texts, seeds = zip(*part, strict=True)
             own = slice(start * frames, (start + each) * frames)

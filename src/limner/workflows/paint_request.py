@@ -14,24 +14,34 @@ from limner.core.recipe import Recipe
 from limner.core.wording import counted, shortened
 from limner.errors import InputError, PromptError
 
-from .events import Event, Message, Note, PictureSaved, RunDone
+from .controls import PAUSE, STOP, Controls
+from .events import Event, Message, Note, Paused, PictureSaved, RunDone
 from .opening import choice_for, hash_note, open_base, plan_memory, read_concept, strange_words_note
 
 if TYPE_CHECKING:
     from limner.core.concept import Concept
+    from limner.core.picture import Picture
     from limner.engine.inpainting import Region
     from limner.engine.sample import Canvas, PaintSettings
 
     from .requests import BaseChoice, PaintRequest
 
 
-def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
+def paint_request(
+    request: PaintRequest,
+    *,
+    open_base: Callable[[BaseChoice], Any] = open_base,
+    controls: Controls | None = None,
+) -> Iterator[Event]:
     """Paint the pictures of a request and save each as soon as it is painted. `open_base` may return a base that is
-    open already.
+    open already. A pause or stop that `controls` carry takes effect after the current batch; after a pause, the same
+    request with `skip` as the event says paints the others, equal to the bit.
 
     Raises `PromptError` for a prompt that does not name every attached concept, and `InputError` for a request that
     cannot be painted.
     """
+    from limner.engine.sample import PaintSettings
+
     from . import paint as workflow
 
     for scale in request.scale:
@@ -69,12 +79,23 @@ def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], An
         seed=request.seed,
         scale=request.scale[0] if len(request.scale) == 1 else request.scale,
         **arguments,
+        skip=request.skip,
     )
-    paths = []
+    paths: list[str] = []
+    score = _scorer(request, base, concepts)
+    batch = max(1, PaintSettings().batch // max(request.frames, 1))
     for picture in pictures:
+        if controls is not None and paths and len(paths) % batch == 0:
+            if controls.take(PAUSE):
+                yield Paused(done=request.skip + len(paths))
+                return
+            if controls.take(STOP):
+                yield Message(f"stopped after {request.skip + len(paths)} of {counted(total, 'picture')}")
+                break
         whole = replace(picture, image=region.put_back(picture.image)) if region else picture
         paths.append(str(saver.save(whole)))
-        yield PictureSaved(saver.saved[-1], picture.prompt, picture.seed)
+        yield PictureSaved(saver.saved[-1], picture.prompt, picture.seed, score(picture))
+    pictures.close()
     yield RunDone({"pictures": paths}, "\n".join(paths))
 
 
@@ -99,6 +120,23 @@ def _check_files(request: PaintRequest) -> None:
     """Raise `InputError` for regions and conditions that do not fit together, before a base is opened."""
     _regions(request)
     _check_conditions(request)
+
+
+def _scorer(request: PaintRequest, base: Any, concepts: list[Concept]) -> Callable[[Picture], dict[str, float]]:
+    """A function that scores a picture, or returns an empty table where the request asks for no scores."""
+    from .picture_scores import picture_scores
+    from .score_request import images_of
+
+    if not request.score:
+        return lambda _: {}
+    concept = concepts[0] if concepts else None
+    references = images_of(request.references)
+
+    def score(picture: Picture) -> dict[str, float]:
+        (scores,) = picture_scores(base, concept, [picture.image], [picture.prompt], references=references)
+        return scores
+
+    return score
 
 
 def _check_named(request: PaintRequest, concepts: list[Concept]) -> None:

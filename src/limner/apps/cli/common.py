@@ -6,15 +6,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from limner.core.escaping import terminal_text
 from limner.core.method import settings
 from limner.methods import find
 from limner.workflows.requests import BaseChoice, ConceptChoice
-
-if TYPE_CHECKING:
-    from limner.core.concept import Concept
 
 ROLES = {
     "clip": "openai/clip-vit-base-patch32",
@@ -64,33 +61,6 @@ def roles_of(given: argparse.Namespace) -> dict[str, str]:
 def settings_of(given: argparse.Namespace) -> dict[str, Any]:
     """The method's settings that were given as flags."""
     return {s.name: value for s in settings(find(given.asked)) if (value := getattr(given, s.name)) is not None}
-
-
-def opened(given: argparse.Namespace, name: str) -> Any:
-    """Open the base of that name in the way that the flags ask for."""
-    from limner.workflows.opening import open_base
-
-    return open_base(choice_of(given, name))
-
-
-def read_concept(given: argparse.Namespace, path: Path) -> Concept:
-    """Read the concept of a file. A method of the user's own that the file names is run only with --method; everything
-    that the file names is run or opened only with --trust."""
-    from limner.workflows import opening
-
-    concept = opening.read_concept(concept_choice(given, path))
-    if note := opening.hash_note(concept, path):
-        say(f"note: {note}")
-    return concept
-
-
-def base_of(given: argparse.Namespace, concept: Concept) -> str:
-    """The name of the base to attach a concept to (see `limner.workflows.opening.choice_for`)."""
-    from limner.workflows.opening import choice_for
-
-    choice = choice_for(concept, choice_of(given), trust=given.trust)
-    given.base_config = choice.config
-    return choice.name
 
 
 def out(given: argparse.Namespace, value: Any, text: str) -> None:

@@ -121,6 +121,11 @@ def add_base(parser: Parser, *, default: str | None = "pocket") -> None:
         default=0,
         help="seed of all random numbers; the same seed gives the same result (default: 0)",
     )
+    add_base_settings(parser)
+
+
+def add_base_settings(parser: Parser) -> None:
+    """Add the flags for how a base is opened."""
     group = parser.add_argument_group("how the base is opened")
     group.add_argument("--device", type=device_name, help="cpu or cuda (default: cuda where there is one)")
     group.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16")

@@ -6,8 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .common import opened, out, say
+from limner.workflows.requests import ImportRequest
+
+from .common import choice_of
 from .flags import add_base, add_command
+from .rendering import render
 
 
 def add_to(commands: Any) -> None:
@@ -37,28 +40,14 @@ def add_to(commands: Any) -> None:
 
 
 def import_(given: argparse.Namespace) -> None:
-    from dataclasses import asdict
-
-    from limner.core.files import check_folder
-    from limner.formats import import_file
-
-    check_folder(given.out)
-    base = opened(given, given.base)
-    contents = import_file(
-        given.file,
-        base,
+    request = ImportRequest(
+        file=given.file,
         name=given.name,
         noun=given.noun,
         says=given.says,
         partial=given.partial,
+        base=choice_of(given),
+        out=given.out,
         overwrite=given.overwrite,
     )
-    say(str(contents.report))
-    if contents.concept is None:
-        out(given, {"what": contents.what, "weights": str(contents.weights)}, str(contents.weights))
-        return
-    path = given.out / f"{contents.concept.handle.strip('<>')}.safetensors"
-    if path.resolve() == given.file.resolve():
-        path = path.with_name(f"{path.stem}-limner.safetensors")
-    contents.concept.save(path, overwrite=given.overwrite)
-    out(given, {"what": contents.what, "concept": str(path), "report": asdict(contents.report)}, str(path))
+    render(request, given)

@@ -166,6 +166,13 @@ def _add_end(parser: Parser) -> None:
         help="prompts to paint with --sample-every (default: a photo of the subject)",
     )
     group.add_argument(
+        "--states",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="number of states of training to save as concepts, equally spaced, to compare and choose from; 0 saves none",
+    )
+    group.add_argument(
         "--preview",
         type=at_least(0),
         default=4,
@@ -218,6 +225,7 @@ def request_of(given: argparse.Namespace) -> LearnRequest:
         stop=given.stop,
         sample_every=given.sample_every,
         sample_prompts=tuple(given.sample_prompt),
+        states=given.states,
         preview=given.preview,
         score=given.score,
         check=given.check,

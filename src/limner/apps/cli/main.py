@@ -18,6 +18,7 @@ from limner.core.offline import staying_offline
 from . import (
     bases,
     bench,
+    chat,
     check,
     data,
     demo,
@@ -32,9 +33,12 @@ from . import (
     publish,
     report,
     score,
+    studio,
     swap,
     try_on,
+    users,
     words,
+    worker,
 )
 from .aliases import translated
 from .common import check_device, say
@@ -107,6 +111,7 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     learn.add_to(commands, arguments)
     paint.add_to(commands)
+    chat.add_to(commands)
     swap.add_to(commands)
     try_on.add_to(commands)
     score.add_to(commands)
@@ -124,4 +129,7 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     doctor.add_to(commands)
     pretrain.add_to(commands, arguments)
     demo.add_to(commands)
+    studio.add_to(commands)
+    worker.add_to(commands)
+    users.add_to(commands)
     return parser, dict(commands.choices)

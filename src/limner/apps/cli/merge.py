@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from limner.core.wording import counted, listed
+from limner.workflows.requests import MergeRequest
 
-from .common import base_of, opened, out, read_concept, say
+from .common import choice_of, concept_choice
 from .flags import add_base, add_command, add_trust
+from .rendering import render
 
 BY = ("average", "weighted", "closed-form", "gradient-fusion", "neurons", "orthogonal", "continual")
 """The names of `limner.parts.merging.MERGINGS`, repeated here because importing that module loads torch."""
@@ -43,13 +44,12 @@ def add_to(commands: Any) -> None:
 
 
 def merge(given: argparse.Namespace) -> None:
-    from limner.core.files import check_place
-    from limner.workflows.merge import merge
-
-    check_place(given.out, overwrite=given.overwrite)
-    concepts = [read_concept(given, path) for path in given.concepts]
-    base = opened(given, base_of(given, concepts[0]))
-    merged = merge(base, concepts, by=given.by, weights=given.weights)
-    path = merged.save(given.out, overwrite=given.overwrite)
-    say(f"merged {counted(len(concepts), 'concept')} by {given.by}; write {listed(merged.handles)} in prompts")
-    out(given, {"concept": str(path), "handles": list(merged.handles)}, str(path))
+    request = MergeRequest(
+        concepts=tuple(concept_choice(given, path) for path in given.concepts),
+        out=given.out,
+        by=given.by,
+        weights=tuple(given.weights),
+        base=choice_of(given),
+        overwrite=given.overwrite,
+    )
+    render(request, given)

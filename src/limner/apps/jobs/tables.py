@@ -96,7 +96,7 @@ class File(Table):
 
 
 class Subject(Table):
-    """What a user wants to teach: reference images, a class and a handle."""
+    """A subject to teach: reference images, a class and a handle."""
 
     __tablename__ = "subjects"
 
@@ -108,7 +108,7 @@ class Subject(Table):
     may: Mapped[bool] = mapped_column(Boolean, default=False)  # for a face: the person consents
     person: Mapped[str] = mapped_column(String(128), default="")
     guardian: Mapped[str] = mapped_column(String(128), default="")
-    report: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what was read: result of a "look" job
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict)  # report of what was read: result of a "look" job
     created: Mapped[datetime] = mapped_column(default=now)
     deleted: Mapped[datetime | None] = mapped_column(default=None)
     pictures: Mapped[list[Reference]] = relationship(
@@ -150,11 +150,11 @@ class Concept(Table):
     num_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     subject_id: Mapped[str | None] = mapped_column(ForeignKey("subjects.id"), default=None)
     job_id: Mapped[str | None] = mapped_column(ID, default=None)  # the job that learned it
-    header: Mapped[dict[str, Any]] = mapped_column(default=dict)  # of its file: settings, cost, seed, versions
+    header: Mapped[dict[str, Any]] = mapped_column(default=dict)  # its file's: settings, cost, seed, versions
     scores: Mapped[dict[str, Any]] = mapped_column(default=dict)
     diagnosis: Mapped[dict[str, Any]] = mapped_column(default=dict)  # label, finding, advice
     certificate: Mapped[list[Any]] = mapped_column(default=list)  # checks: what, ok, finding
-    states: Mapped[list[Any]] = mapped_column(default=list)  # of its training: done, sha256, picture ids, scores
+    states: Mapped[list[Any]] = mapped_column(default=list)  # states of its training: done, sha256, picture ids, scores
     created: Mapped[datetime] = mapped_column(default=now)
     deleted: Mapped[datetime | None] = mapped_column(default=None)
 
@@ -191,14 +191,16 @@ class Job(Table):
     position: Mapped[float] = mapped_column(default=0.0)  # the least is taken first
     payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
     key: Mapped[str | None] = mapped_column(String(128), default=None)  # idempotency key
-    wishes: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what people ask of it: {"pause": 1, "sample": 2}
+    wishes: Mapped[dict[str, Any]] = mapped_column(default=dict)  # wishes of people: {"pause": 1, "sample": 2}
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)  # done, total, eta, losses
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
     failure: Mapped[str] = mapped_column(Text, default="")
+    checkpoint: Mapped[dict[str, Any]] = mapped_column(default=dict)  # name in the job's folder -> SHA-256
     worker: Mapped[str] = mapped_column(String(128), default="")
     lease: Mapped[datetime | None] = mapped_column(default=None)
+    claimed: Mapped[datetime | None] = mapped_column(default=None)  # when the worker took it
     attempts: Mapped[int] = mapped_column(Integer, default=0)
-    seconds: Mapped[float] = mapped_column(default=0.0)  # of work so far
+    seconds: Mapped[float] = mapped_column(default=0.0)  # seconds of work before `claimed`
     created: Mapped[datetime] = mapped_column(default=now)
     started: Mapped[datetime | None] = mapped_column(default=None)
     ended: Mapped[datetime | None] = mapped_column(default=None)
@@ -300,7 +302,7 @@ class Answer(Table):
 
 
 class Audit(Table):
-    """Who did what, and when."""
+    """An act: its user, its time."""
 
     __tablename__ = "audit"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from limner.core.base import Base
-    from limner.core.capabilities import Capabilities
+    from limner.core.capabilities import Capabilities, Facts
 
     from .opening import Opening
 
@@ -173,6 +173,20 @@ def capabilities_of(name: str | Path) -> Capabilities:
     from limner.bases.gan.encoder import w_plus
 
     return replace(CAPABILITIES, encoders={**CAPABILITIES.encoders, "w_plus": functools.partial(w_plus, gan)})
+
+
+def facts_of(name: str | Path) -> Facts:
+    """Facts about a base that are known without opening it. Loads no large library.
+
+    name: the name that `load` opens the base by
+    """
+    from limner.core.capabilities import Facts
+
+    if name != "pocket":
+        return Facts()
+    from limner.pocket.facts import FACTS
+
+    return FACTS
 
 
 def checked_device(name: str) -> str:

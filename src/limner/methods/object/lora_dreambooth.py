@@ -38,7 +38,7 @@ def lora_dreambooth(
 
     Settings:
         rank: rank of every change
-        layers: which layers change: attention, or everything (LoCon, convolutions as well)
+        layers: which layers change: "attention", or "everything" (LoCon, convolutions as well)
         steps: updates
         lr: learning rate
         prior_weight: weight of the loss on class images; 0 leaves it out

@@ -39,7 +39,7 @@ def lycoris_locon(
     Settings:
         rank: rank of every change
         alpha: the change is scaled by alpha over rank
-        layers: which layers change: attention, or everything (convolutions as well)
+        layers: which layers change: "attention", or "everything" (convolutions as well)
         steps: updates
         lr: learning rate
         batch: pictures in an update

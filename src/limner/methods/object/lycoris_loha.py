@@ -40,7 +40,7 @@ def lycoris_loha(
     Settings:
         rank: rank of either factor of every change
         alpha: the change is scaled by alpha over rank
-        layers: which layers change: attention, or everything (convolutions as well)
+        layers: which layers change: "attention", or "everything" (convolutions as well)
         steps: updates
         lr: learning rate
         batch: pictures in an update

@@ -37,7 +37,7 @@ def lycoris_lokr(
 
     Settings:
         factor: the small matrix is at most so large; -1 is up to the square root of each width
-        layers: which layers change: attention, or everything (convolutions as well)
+        layers: which layers change: "attention", or "everything" (convolutions as well)
         steps: updates
         lr: learning rate
         batch: pictures in an update

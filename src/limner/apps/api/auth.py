@@ -1,0 +1,218 @@
+"""The user of a request: one user without login on a loopback address, else that of a token or of a browser's login.
+
+A token is "limner_" and 43 random characters (256 bits); the database holds its SHA-256. A browser exchanges a token
+for a cookie, a secret of its own that pages cannot read and other sites cannot make it send.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from html import escape
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import anyio
+from fastapi import APIRouter, Request
+from sqlalchemy import select, update
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from limner.apps.jobs.tables import Token, User, now
+from limner.apps.jobs.users import create_token
+
+from .errors import ApiError, error_response, is_for_programs
+from .guard import check_origin
+from .limits import check_rate
+
+if TYPE_CHECKING:
+    from .services import Services
+
+COOKIE = "limner_login"
+SESSION = "browser login of "  # label of a browser's secret, before the id of the token that it stands on
+SESSION_DAYS = 30
+OPEN = ("/healthz", "/readyz", "/login", "/metrics", "/favicon.ico")
+"""Paths that need no login, beside /static."""
+
+
+def hash_token(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+class Authentication:
+    """Find the user of each request, for `request.state.user`; refuse requests without one, and those of other
+    origins and of users that send too many."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        services: Services = scope["app"].state.services
+        try:
+            await self._authenticate(scope, services)
+        except ApiError as error:
+            services.metrics.refused.labels(error.code).inc()
+            response: Response = error_response(scope, error)
+            if error.status == 401 and not is_for_programs(scope["path"]) and scope["method"] in ("GET", "HEAD"):
+                response = RedirectResponse("/login", 303)
+            await response(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    async def _authenticate(self, scope: Scope, services: Services) -> None:
+        path, state = scope["path"], scope.setdefault("state", {})
+        address = (scope.get("client") or ("", 0))[0]
+        state["user"], state["ambient"], state["login"] = None, False, ""
+        if path.startswith("/static/"):
+            return
+        check_origin(scope)
+        if services.me is not None:
+            state["user"], state["ambient"] = services.me, True
+        else:
+            token, ambient = _given(Headers(scope=scope))
+            if token:
+                check_failures(services, address)
+                row = await anyio.to_thread.run_sync(user_of_token, services, token)
+                if row is None:
+                    services.failures.take(address)
+                else:
+                    state["user"], state["login"], state["ambient"] = row[0], row[1] if ambient else "", ambient
+        user = state["user"]
+        check_rate(services.rates, user.id if user is not None else f"address {address}")
+        if user is None and path not in OPEN:
+            raise ApiError(
+                401,
+                "no_login",
+                "log in, or send a token that is valid as the header Authorization: Bearer limner_...",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+
+def check_failures(services: Services, address: str) -> None:
+    """Raise `ApiError` for an address that sent too many wrong tokens."""
+    if services.failures.is_empty(address):
+        text = "too many wrong tokens came from this address; try again in a minute"
+        raise ApiError(429, "too_many_failures", text, headers={"Retry-After": "60"})
+
+
+def _given(headers: Headers) -> tuple[str, bool]:
+    """The token of a request, and whether the browser sent it by itself (a cookie)."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip(), False
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, ""), True
+
+
+def user_of_token(services: Services, token: str) -> tuple[User, str] | None:
+    """The user of a valid token and the token's id. None for a token that is unknown, revoked or old, and for a
+    disabled user."""
+    with services.database.reading() as session:
+        row = session.scalar(select(Token).where(Token.sha256 == hash_token(token)))
+        if row is None or row.revoked is not None:
+            return None
+        if row.label.startswith(SESSION) and row.created < now() - timedelta(days=SESSION_DAYS):
+            return None
+        user = session.get(User, row.user_id)
+        if user is None or user.disabled:
+            return None
+        session.expunge_all()
+    if row.last_used is None or row.last_used < now() - timedelta(minutes=1):
+        with services.database.session() as session:
+            session.execute(update(Token).where(Token.id == row.id).values(last_used=now()))
+    return user, row.id
+
+
+def user_of(request: Request) -> User:
+    user: User = request.state.user
+    return user
+
+
+def require_admin(request: Request) -> User:
+    """The user, who must be an administrator."""
+    if request.state.user.role != "admin":
+        raise ApiError(403, "forbidden", "this is for administrators")
+    return user_of(request)
+
+
+# ------------------------------------------------------------------------------------------------- a browser's login
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/login")
+def show_login(request: Request) -> Response:
+    """A plain page to log in; the studio's pages bring a better one."""
+    if request.app.state.services.me is not None or request.state.user is not None:
+        return RedirectResponse("/", 303)
+    return _login_page("")
+
+
+@router.post("/login")
+async def log_in(request: Request) -> Response:
+    """Exchange a token for a browser's cookie."""
+    services: Services = request.app.state.services
+    address = request.client.host if request.client else ""
+    check_failures(services, address)
+    form = await request.form(max_files=0, max_fields=10)
+    token = str(form.get("token", "")).strip()
+    user = await anyio.to_thread.run_sync(user_of_token, services, token) if token else None
+    wants_json = "application/json" in request.headers.get("accept", "")
+    if user is None:
+        services.failures.take(address)
+        text = "this token is not valid"
+        if wants_json:
+            raise ApiError(401, "invalid_token", text)
+        return _login_page(text, status=401)
+    secret = await anyio.to_thread.run_sync(_open_session, services, user[0].id, user[1])
+    target = _local(str(form.get("next", "/")))
+    response: Any = JSONResponse({"user": user[0].name}) if wants_json else RedirectResponse(target, 303)
+    response.set_cookie(
+        COOKIE,
+        secret,
+        max_age=SESSION_DAYS * 86400,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+        path="/",
+    )
+    return response  # type: ignore[no-any-return]
+
+
+def _open_session(services: Services, user_id: str, token_id: str) -> str:
+    return create_token(services.database, user_id, label=f"{SESSION}{token_id}")
+
+
+@router.post("/logout")
+def log_out(request: Request) -> Response:
+    """Revoke the cookie's secret."""
+    services: Services = request.app.state.services
+    if request.state.login:
+        with services.database.session() as session:
+            row = session.get(Token, request.state.login)
+            if row is not None:
+                row.revoked = now()
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+    return response
+
+
+def _local(target: str) -> str:
+    """A path of this server; anything else becomes "/"."""
+    parts = urlsplit(target)
+    ok = target.startswith("/") and not parts.scheme and not parts.netloc and "\\" not in target
+    return target if ok and not target.startswith("//") else "/"
+
+
+def _login_page(failure: str, status: int = 200) -> Response:
+    text = (
+        '<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>limner: log in</title>'
+        f'<h1>Log in</h1><p role="alert">{escape(failure)}</p><form method="post" action="/login">'
+        '<label>Token <input type="password" name="token" autocomplete="current-password" required autofocus></label> '
+        "<button>Log in</button></form></html>"
+    )
+    return HTMLResponse(text, status)

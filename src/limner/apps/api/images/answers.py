@@ -1,0 +1,169 @@
+"""Pictures as the images API answers them: encoded, resized, counted."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from limner.core.provenance import exif_fields, png_fields
+
+from ..fields import Record
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from .fields import Generation
+
+PATCH = 16  # pixels on the side of the square that counts as one image token
+MEDIA = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A picture that was painted for a request."""
+
+    image: Image.Image
+    story: Record  # limner's record of how it was made
+    number: str  # id of the picture
+    prompt: str  # as it was painted
+    seed: int
+    metrics: Record = field(default_factory=dict)  # seconds waited and painted, pictures in its batch
+
+
+def resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+    """The picture at a size: scaled until it covers the size, then cut to it around its middle."""
+    from PIL import Image, ImageOps
+
+    if size is None or image.size == size:
+        return image
+    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+
+
+def encoded(answered: Answered, fields: Generation) -> bytes:
+    """The picture's file in the format that was asked for, with limner's record in it."""
+    from PIL.PngImagePlugin import PngInfo
+
+    image = resized(answered.image, fields.wanted_size)
+    buffer, kind, quality = io.BytesIO(), fields.output_format or "png", fields.output_compression
+    quality = 100 if quality is None else quality
+    if kind == "png":
+        info = PngInfo()
+        for name, text in png_fields(answered.story, image.size).items():
+            info.add_itxt(name, text)
+        image.save(buffer, "PNG", pnginfo=info, compress_level=6 if quality else 9)
+    else:
+        about = exif_fields(json.dumps({"limner": answered.story}))
+        # JPEG's own scale ends at 95: beyond, files grow and pictures do not change
+        most = min(quality, 95) if kind == "jpeg" else quality
+        image.save(buffer, kind.upper(), quality=max(1, most), exif=about)
+    return buffer.getvalue()
+
+
+def usage(fields: Generation, pictures: Sequence[Answered], inputs: Sequence[Image.Image] = ()) -> Record:
+    """Counts in OpenAI's form. A word or a mark is a text token, a square of 16 x 16 pixels an image token."""
+    text = len(re.findall(r"\w+|[^\w\s]", fields.prompt))
+    given = sum(_tokens(image.size) for image in inputs)
+    made = sum(_tokens(fields.wanted_size or picture.image.size) for picture in pictures)
+    return {
+        "input_tokens": text + given,
+        "input_tokens_details": {"text_tokens": text, "image_tokens": given},
+        "output_tokens": made,
+        "output_tokens_details": {"text_tokens": 0, "image_tokens": made},
+        "total_tokens": text + given + made,
+    }
+
+
+def _tokens(size: tuple[int, int]) -> int:
+    return -(-size[0] // PATCH) * -(-size[1] // PATCH)
+
+
+def picture_data(answered: Answered, fields: Generation, address: str) -> Record:
+    """One entry of the answer's `data`."""
+    revised = answered.prompt if answered.prompt != fields.prompt else None
+    about: Record = {"id": answered.number, "seed": answered.seed, "revised_prompt": revised}
+    if fields.response_format == "url":
+        return {**about, "b64_json": None, "url": f"{address}v1/images/{answered.number}/content"}
+    return {**about, "b64_json": base64.b64encode(encoded(answered, fields)).decode(), "url": None}
+
+
+def notes_of(fields: Generation, pictures: Sequence[Answered]) -> list[str]:
+    """Lines that the caller should know."""
+    notes = []
+    painted, wanted = pictures[0].image.size, fields.wanted_size
+    if wanted is not None and painted != wanted:
+        stored = "; the URL leads to the picture as it was painted" if fields.response_format == "url" else ""
+        notes.append(
+            f"painted at {painted[0]}x{painted[1]}, the base's own size, and resized to {wanted[0]}x{wanted[1]}{stored}"
+        )
+    if fields.stream and fields.partial_images:
+        notes.append("no partial pictures are sent: each picture comes when it is painted")
+    if pictures[0].prompt != fields.prompt:
+        notes.append("the prompt did not name the concept's handle; revised_prompt is the prompt that was painted")
+    return notes
+
+
+def answer(
+    fields: Generation, pictures: Sequence[Answered], *, created: int, address: str, inputs: Sequence[Any] = ()
+) -> Record:
+    """The whole answer in OpenAI's form."""
+    size = fields.wanted_size or pictures[0].image.size
+    return {
+        "created": created,
+        "data": [picture_data(picture, fields, address) for picture in pictures],
+        "output_format": fields.output_format or "png",
+        "size": f"{size[0]}x{size[1]}",
+        "quality": _quality(fields),
+        "background": "opaque",
+        "usage": usage(fields, pictures, inputs),
+        "metrics": metrics(pictures),
+        "notes": notes_of(fields, pictures),
+    }
+
+
+def _quality(fields: Generation) -> str:
+    """The quality in the words that OpenAI's answers have."""
+    return {"hd": "high", "standard": "medium", "auto": "medium"}.get(fields.quality or "auto", fields.quality or "")
+
+
+def metrics(pictures: Sequence[Answered]) -> Record:
+    """Seconds from the order to the start of its batch and of the batch, the longest of each, and pictures in it."""
+    names = {name for picture in pictures for name in picture.metrics}
+    return {name: max(picture.metrics.get(name, 0) for picture in pictures) for name in sorted(names)}
+
+
+def stream_event(kind: str, fields: Generation, picture: Answered, index: int, *, created: int, inputs: Any) -> Record:
+    """A finished picture as an event of a stream, in OpenAI's form, and for edits named as vLLM-Omni names chunks."""
+    size = fields.wanted_size or picture.image.size
+    name = "image_edit" if kind == "edit" else "image_generation"
+    return {
+        "type": f"{name}.completed",
+        "object": "image.edit.chunk" if kind == "edit" else "image.generation.chunk",
+        "index": index,
+        "created_at": created,
+        "b64_json": base64.b64encode(encoded(picture, fields)).decode(),
+        "output_format": fields.output_format or "png",
+        "size": f"{size[0]}x{size[1]}",
+        "quality": _quality(fields),
+        "background": "opaque",
+        "id": picture.number,
+        "seed": picture.seed,
+        "revised_prompt": picture.prompt if picture.prompt != fields.prompt else None,
+        "usage": usage(fields, [picture], inputs),
+        "metrics": metrics([picture]),
+        "notes": notes_of(fields, [picture]),
+    }
+
+
+def zipped(pictures: Sequence[Answered], fields: Generation) -> bytes:
+    """Several pictures in one archive."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for number, picture in enumerate(pictures):
+            archive.writestr(f"image_{number}.{fields.output_format or 'png'}", encoded(picture, fields))
+    return buffer.getvalue()

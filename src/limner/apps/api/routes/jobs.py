@@ -1,0 +1,128 @@
+"""/api/jobs: work of every kind, its progress and its events."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Request
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from sse_starlette import EventSourceResponse
+
+from limner.apps.jobs.ordering import move
+from limner.apps.jobs.tables import Job, User
+from limner.apps.jobs.wishes import wish
+
+from ..events import stream_events
+from ..fields import Fields, Id, Number, Record, Word
+from .common import Limit, Me, Work, add_job, find_own, note
+from .records import job_record
+
+router = APIRouter(prefix="/api", tags=["jobs"])
+Wish = Literal["pause", "stop", "cancel", "resume", "sample", "save"]
+
+
+class NewJob(Fields):
+    """A job: its kind, and the fields of its workflow's request, with ids in place of files."""
+
+    kind: str
+    payload: dict[str, Any]
+
+
+class Place(Fields):
+    """The job to stand before; null: the end of the queue."""
+
+    before: Id | None = None
+
+
+@router.post("/jobs", status_code=202)
+def submit_job(job: NewJob, work: Work, me: Me) -> Record:
+    """Add a job to the queue."""
+    return show_job(add_job(work, me, job.kind, job.payload), work, me)
+
+
+@router.get("/jobs")
+def list_jobs(work: Work, me: Me, state: Word = "", kind: Word = "", limit: Limit = 100, before: Word = "") -> Record:
+    """The user's jobs, the newest first; `before` is the id of the last job of the page before."""
+    wanted = select(Job).where(Job.owner_id == me.id)
+    if state:
+        wanted = wanted.where(Job.state.in_(state.split(",")))
+    if kind:
+        wanted = wanted.where(Job.kind.in_(kind.split(",")))
+    with work.database.reading() as session:
+        if before:
+            wanted = wanted.where(Job.created < find_own(session, Job, before, me).created)
+        rows = session.scalars(wanted.order_by(Job.created.desc()).limit(limit)).all()
+        return {"jobs": [job_record(row) for row in rows], "waiting_before_mine": waiting_before(session, me)}
+
+
+def waiting_before(session: Session, me: User) -> int:
+    """Number of jobs, of all users, that are taken before the user's first waiting one."""
+    first = session.scalar(select(func.min(Job.position)).where(Job.owner_id == me.id, Job.state == "queued"))
+    if first is None:
+        return 0
+    ahead = select(func.count()).select_from(Job).where(Job.state == "queued", Job.position < first)
+    return session.scalar(ahead) or 0
+
+
+@router.get("/jobs/{number}")
+def show_job(number: str, work: Work, me: Me) -> Record:
+    """A job with its payload, progress and result."""
+    with work.database.reading() as session:
+        return job_record(find_own(session, Job, number, me), whole=True)
+
+
+@router.post("/jobs/{number}/again", status_code=202)
+def repeat_job(number: str, work: Work, me: Me) -> Record:
+    """Add the same job once more."""
+    with work.database.reading() as session:
+        row = find_own(session, Job, number, me)
+    return show_job(add_job(work, me, row.kind, row.payload), work, me)
+
+
+@router.post("/jobs/{number}/move")
+def move_job(number: str, place: Place, work: Work, me: Me) -> Record:
+    """Move a waiting job before another one of the user, or to the end."""
+    with work.database.reading() as session:
+        find_own(session, Job, number, me)
+        if place.before is not None:
+            find_own(session, Job, place.before, me)
+    move(work.database, number, place.before)
+    return show_job(number, work, me)
+
+
+@router.get("/jobs/{number}/events")
+async def stream_job(
+    number: str,
+    request: Request,
+    work: Work,
+    me: Me,
+    after: Number = 0,
+    last_event_id: Annotated[str, Header()] = "",
+) -> EventSourceResponse:
+    """The job's events as they happen (server-sent events), until it is over, after the one of `Last-Event-ID`."""
+    start = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else after
+    return await stream_events(request, work, me, job_id=number, after=min(start, 2**53))
+
+
+@router.get("/events")
+async def stream_all(
+    request: Request,
+    work: Work,
+    me: Me,
+    after: Number | None = None,
+    last_event_id: Annotated[str, Header()] = "",
+) -> EventSourceResponse:
+    """Events of all jobs of the user as they happen; without `after` and `Last-Event-ID`, from now on."""
+    start = min(int(last_event_id), 2**53) if last_event_id.isascii() and last_event_id.isdigit() else after
+    return await stream_events(request, work, me, after=start)
+
+
+@router.post("/jobs/{number}/{what}")
+def ask_job(number: str, what: Wish, request: Request, work: Work, me: Me) -> Record:
+    """Ask something of a job: pause, stop (end training and keep the concept), cancel, resume, sample, save."""
+    with work.database.session() as session:
+        find_own(session, Job, number, me)
+        note(session, request, f"job.{what}", number)
+    wish(work.database, number, what)
+    return show_job(number, work, me)

@@ -1,0 +1,138 @@
+"""`limner worker`: run jobs of a studio's queue in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import InputError, MissingExtra, UnknownName
+
+from .common import say
+from .flags import add_command
+
+if TYPE_CHECKING:
+    from limner.workflows.requests import BaseChoice
+
+
+def add_to(commands: Any) -> None:
+    """The command and its flags."""
+    parser = add_command(commands, "worker", work, "run jobs of a studio's queue, beside or in place of its own worker")
+    add_places(parser)
+    parser.add_argument(
+        "--name", default="", help="name of the worker, unique among all (default: machine and process)"
+    )
+    parser.add_argument("--kinds", nargs="+", default=[], metavar="KIND", help="kinds of jobs to run (default: all)")
+    parser.add_argument("--base", default="pocket", help="base for jobs that name none (default: pocket)")
+    parser.add_argument("--other-bases", nargs="+", default=[], metavar="BASE", help="further bases that jobs may name")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
+    parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
+    parser.add_argument("--ray", metavar="URL", help="run workers on this Ray cluster: ray://HOST:10001, auto or local")
+    parser.add_argument("--workers", type=int, default=1, help="with --ray: number of workers (default: 1)")
+    parser.add_argument("--gpus", type=float, default=0.0, help="with --ray: GPUs of each worker (default: 0)")
+
+
+def add_places(parser: Any) -> None:
+    """Flags for the places of a studio, which are those of `limner studio`."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the studio's folder; training resumes from it after a crash (default: ~/.local/share/limner)",
+    )
+    parser.add_argument(
+        "--database", default="", metavar="URL", help="sqlite:///FILE or postgresql://USER@HOST/NAME (default: in DIR)"
+    )
+    parser.add_argument(
+        "--files", default="", metavar="URL", help="file store: a folder, or s3://BUCKET/FOLDER (default: in DIR)"
+    )
+
+
+def places_of(given: argparse.Namespace) -> tuple[Path, str, str]:
+    """The studio's folder, the URL of its database and that of its file store."""
+    standard = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "limner"
+    data = (given.data or standard).expanduser().absolute()
+    return data, given.database or f"sqlite:///{data / 'studio.db'}", given.files or str(data / "files")
+
+
+def work(given: argparse.Namespace) -> None:
+    """Run jobs until SIGTERM or Ctrl-C; the current job then writes its checkpoint and goes back to the queue."""
+    with needs_studio():
+        from limner.apps.jobs.database import open_database
+        from limner.apps.jobs.files import open_files
+        from limner.apps.jobs.queue import KINDS
+        from limner.apps.jobs.worker import Worker
+    for kind in given.kinds:
+        if kind not in KINDS:
+            raise UnknownName("kind of job", kind, KINDS)
+    about: dict[str, Any] = {"base_choices": _bases(given), "kinds": given.kinds or None}
+    data, place, store = places_of(given)
+    about["data"] = data / "work"
+    with until_terminated() as until:
+        if given.ray:
+            _on_ray(given, place, store, about, until)
+            return
+        if given.workers != 1 or given.gpus:
+            raise InputError("--workers and --gpus are for --ray; start `limner worker` once for each worker")
+        database = open_database(place)
+        worker = Worker(database, open_files(store), name=given.name, **about)
+        say(f"{worker.name} waits for jobs in {database.engine.url.render_as_string()}")
+        worker.run(until)
+        say(f"{worker.name} ended after {worker.num_done} jobs")
+
+
+def _on_ray(
+    given: argparse.Namespace, database: str, files: str, about: dict[str, Any], until: threading.Event
+) -> None:
+    from limner.apps.jobs.ray_workers import start_ray_workers
+
+    resources = {"num_gpus": given.gpus} if given.gpus else None
+    workers = start_ray_workers(
+        database, files, count=given.workers, address=given.ray, resources=resources, about=about
+    )
+    say(f"{given.workers} workers wait for jobs on Ray at {given.ray}")
+    workers.run(until)
+
+
+def _bases(given: argparse.Namespace) -> tuple[BaseChoice, ...]:
+    from limner.workflows.requests import BaseChoice
+
+    names = dict.fromkeys([given.base, *given.other_bases])
+    return tuple(BaseChoice(name=name, device=given.device, dtype=given.dtype) for name in names)
+
+
+@contextmanager
+def until_terminated() -> Iterator[threading.Event]:
+    """While inside, SIGTERM and Ctrl-C set the event; a second Ctrl-C interrupts at once."""
+    until = threading.Event()
+
+    def end(*_: object) -> None:
+        if until.is_set():
+            raise KeyboardInterrupt
+        until.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield until
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def needs_studio() -> Iterator[None]:
+    """Imports inside fail with the install line where the studio's libraries are missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("limner"):
+            raise
+        raise MissingExtra(
+            f"the studio and its workers need {error.name}: pip install 'limner[studio]' (and limner[postgres] for "
+            "PostgreSQL)"
+        ) from error

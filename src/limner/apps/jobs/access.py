@@ -1,0 +1,126 @@
+"""Access: who may see, use and change what. Pages, the API and workers ask here and nowhere else.
+
+* An owner sees, uses and changes what is their own.
+* A share lets another user see a concept and paint with it, and nothing else.
+* An admin sees, uses and changes everything.
+
+A thing that a user may not see does not exist for that user: `find` raises the same error for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Select, exists, or_, select
+from sqlalchemy.orm import Session
+
+from limner.errors import InputError
+
+from .audit import audit
+from .tables import Concept, Conversation, File, Job, Picture, Reference, Share, Subject, User, new_id
+
+Owned = Concept | Subject | Picture | Job | Conversation
+T = TypeVar("T", Concept, Subject, Picture, Job, Conversation)
+
+
+class NotFound(InputError):
+    """A thing does not exist, or not for this user."""
+
+
+def visible(table: type[T], user: User) -> Select[T]:
+    """A query of the rows that a user may see, without deleted ones, to be filtered and ordered further."""
+    query: Any = select(table)
+    if hasattr(table, "deleted"):
+        query = query.where(table.deleted.is_(None))
+    if user.role == "admin":
+        return query
+    mine = table.owner_id == user.id
+    if table is Concept:
+        shared = exists().where(Share.concept_id == Concept.id, Share.user_id == user.id)
+        return query.where(or_(mine, shared))
+    return query.where(mine)
+
+
+def visible_concepts(session: Session, user: User) -> Sequence[Concept]:
+    """The concepts that a user may see, the newest first."""
+    return session.scalars(visible(Concept, user).order_by(Concept.created.desc(), Concept.id)).all()
+
+
+def find(session: Session, user: User, table: type[T], id: str) -> T:
+    """A row by its id. Raises `NotFound` where there is none that this user may see."""
+    row = session.scalar(visible(table, user).where(table.id == id))
+    if row is None:
+        raise NotFound(f"there is no {table.__name__.lower()} {id[:40]!r}")
+    return row
+
+
+def find_concept(session: Session, user: User, name: str) -> Concept:
+    """A concept by its id or by its name: the user's own, before a shared one, before an older one. Raises
+    `NotFound`."""
+    query = visible(Concept, user).where(or_(Concept.id == name, Concept.name == name))
+    rows = sorted(session.scalars(query), key=lambda row: (row.owner_id == user.id, row.created), reverse=True)
+    if not rows:
+        raise NotFound(f"there is no concept {name[:64]!r}")
+    return rows[0]
+
+
+def may_use(session: Session, user: User, thing: Owned) -> bool:
+    """Whether a user may see a thing, and paint with it where it is a concept."""
+    if may_change(user, thing):
+        return True
+    if not isinstance(thing, Concept) or thing.deleted is not None:
+        return False
+    share = select(Share.id).where(Share.concept_id == thing.id, Share.user_id == user.id)
+    return session.scalar(share) is not None
+
+
+def may_change(user: User, thing: Owned) -> bool:
+    """Whether a user may rename, share, export or delete a thing."""
+    return user.role == "admin" or thing.owner_id == user.id
+
+
+def demand_change(user: User, thing: Owned) -> None:
+    """Raise `NotFound` where a user may not change a thing."""
+    if not may_change(user, thing):
+        raise NotFound(f"{thing.__class__.__name__.lower()} {thing.id} belongs to another user, who alone changes it")
+
+
+def may_read_file(session: Session, user: User, sha256: str) -> bool:
+    """Whether a user may read stored content: they stored it, or something of theirs names it."""
+    if user.role == "admin":
+        return True
+    named = (
+        select(File.sha256).where(File.sha256 == sha256, File.owner_id == user.id),
+        select(Picture.id).where(Picture.sha256 == sha256, Picture.owner_id == user.id),
+        select(Concept.id).where(Concept.sha256 == sha256, Concept.owner_id == user.id),
+        select(Reference.id)
+        .join(Subject, Subject.id == Reference.subject_id)
+        .where(or_(Reference.sha256 == sha256, Reference.mask == sha256), Subject.owner_id == user.id),
+    )
+    return any(session.scalar(query.limit(1)) is not None for query in named)
+
+
+# --------------------------------------------------------------------------------------------------------------- shares
+
+
+def share(session: Session, user: User, concept_id: str, with_user: str) -> None:
+    """Let another user, by id, see a concept and paint with it. Raises `NotFound`."""
+    concept = find(session, user, Concept, concept_id)
+    demand_change(user, concept)
+    if session.get(User, with_user) is None:
+        raise NotFound(f"there is no user {with_user[:40]!r}")
+    same = select(Share).where(Share.concept_id == concept_id, Share.user_id == with_user)
+    if with_user == concept.owner_id or session.scalar(same) is not None:
+        return
+    session.add(Share(id=new_id(), concept_id=concept_id, user_id=with_user))
+    audit(session, user.id, "concept.share", concept_id, user=with_user)
+
+
+def unshare(session: Session, user: User, concept_id: str, with_user: str) -> None:
+    """Take a share back; a job of that user that has not started will fail. Raises `NotFound`."""
+    concept = find(session, user, Concept, concept_id)
+    demand_change(user, concept)
+    for row in session.scalars(select(Share).where(Share.concept_id == concept_id, Share.user_id == with_user)):
+        session.delete(row)
+        audit(session, user.id, "concept.unshare", concept_id, user=with_user)

@@ -1,0 +1,141 @@
+"""Payloads: a job's kind and JSON -> the request of a workflow.
+
+A payload holds the fields of its request (`limner.workflows.requests`), with everything replaced that would be a path:
+`subject` by the id of a subject, `concept` and `concepts` by {"id", "scale"}, pictures by their ids or by the SHA-256
+of stored content. Only the fields in `readers.py` are read: none names a file, a folder, an address or code. Everything
+that a payload names must be visible to the job's owner, when the job is submitted and again when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from limner.errors import InputError, UnknownName
+from limner.workflows.requests import BaseChoice, Request, plain_data, read_request
+
+from .layout import Layout
+from .readers import READERS
+from .reading import Reading
+from .safe_settings import check_method, check_settings
+from .tables import Concept, Subject, User
+
+POCKET = (BaseChoice(),)
+MOST: Mapping[str, float] = {
+    "prompts": 64,
+    "concepts": 16,
+    "count": 64,
+    "steps": 1000,
+    "preview": 16,
+    "states": 100,
+    "frames": 64,
+    "sample_prompts": 16,
+    "num_pictures": 10_000,
+    "hold_out": 1000,
+    "slots": 256,
+    "rank": 1024,
+    "scale": 10,
+    "seeds": 16,
+    "subjects": 256,
+    "regions": 16,
+    "conditions": 8,
+    "weights": 16,
+    "formats": 8,
+    "beside": 8,
+}
+"""Field of a payload -> its largest number, or its largest length."""
+EXTRA = ("base", "parent", "title")
+"""Fields of every payload that no request has: the name of one of the server's bases, the picture that a new one is
+made from, and words for people."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request with the files that it reads, and the rows that its results belong to."""
+
+    request: Request
+    files: Mapping[Path, str]  # place -> SHA-256
+    texts: Mapping[Path, str]  # place -> text
+    concepts: Sequence[Concept] = ()
+    subjects: Sequence[Subject] = ()
+    scales: Sequence[float] = ()
+
+
+def plan(
+    session: Session,
+    user: User,
+    kind: str,
+    payload: Mapping[str, Any],
+    *,
+    folder: Path = Path("/job"),
+    bases: Sequence[BaseChoice] = POCKET,
+    again: bool = False,
+    skip: int = 0,
+) -> Plan:
+    """Read a payload into a request. Nothing is written, and no file is opened.
+
+    Args:
+        user: the job's owner.
+        folder: the job's folder.
+        bases: the bases that the server offers, the default one first.
+        again: whether an earlier worker may have begun this job in this folder.
+        skip: for painting, the number of pictures that are stored already.
+
+    Raises `InputError` for a payload that cannot be read, with the field and what it must be, and `NotFound` for a
+    thing that the owner may not see.
+    """
+    if kind not in READERS:
+        raise UnknownName("kind of job", kind, READERS)
+    reader, known = READERS[kind]
+    for name in payload:
+        if name not in known and name not in EXTRA:
+            raise UnknownName(f"field of a job to {kind}, named", str(name)[:100], (*known, *EXTRA))
+    _check_sizes(payload)
+    reading = Reading(kind, payload, Layout(folder, session, user), bases)
+    reader(reading, again)
+    check_method(payload.get("method", ""))
+    check_method(payload.get("how", ""))
+    check_settings(str(payload.get("method") or payload.get("how") or ""), payload.get("settings", {}))
+    record = {"request": kind, "base": plain_data(_base(reading)), **reading.fields}
+    if skip:
+        record["skip"] = skip
+    request = read_request(json.dumps(record))
+    layout = reading.layout
+    return Plan(request, layout.files, layout.texts, reading.concepts, reading.subjects, reading.scales)
+
+
+def check_payload(
+    session: Session, user: User, kind: str, payload: Mapping[str, Any], *, bases: Sequence[BaseChoice] = POCKET
+) -> dict[str, Any]:
+    """Check a payload before it is submitted, and return it. Raises as `plan`."""
+    plan(session, user, kind, payload, bases=bases)
+    return dict(payload)
+
+
+def _check_sizes(payload: Mapping[str, Any]) -> None:
+    if len(text := json.dumps(payload)) > 1_000_000:
+        raise InputError(f"a payload has at most 1,000,000 characters, not {len(text):,}")
+    for name, most in MOST.items():
+        value = payload.get(name)
+        if isinstance(value, (list, dict, str)) and len(value) > most:
+            raise InputError(f"{name} has {len(value)} entries; {most:g} is the most")
+        if isinstance(value, (int, float)) and not 0 <= value <= most:
+            raise InputError(f"{name} must be from 0 to {most:g}, not {value}")
+
+
+def _base(reading: Reading) -> BaseChoice:
+    """The base that the payload names, among those of the server; else the one that the first concept was learned on,
+    where the server offers it; else the server's first."""
+    names = {choice.name: choice for choice in reading.bases}
+    asked = reading.payload.get("base")
+    if asked:
+        if not isinstance(asked, str) or asked not in names:
+            raise UnknownName("base at this server, named", str(asked)[:100], names)
+        return names[asked]
+    learned_on = next((row.base for row in reading.concepts), "")
+    return names.get(learned_on, reading.bases[0])

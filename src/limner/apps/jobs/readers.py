@@ -1,0 +1,262 @@
+"""Readers of payloads, one for each kind of job. Each names the fields that a client may give, and no other is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from limner.core.subject import check_name
+from limner.errors import InputError
+
+from .conversations import PAYLOAD, read_turn
+from .reading import Reading
+from .tables import Subject
+
+Reader = Callable[[Reading, bool], None]
+LEARN = (
+    *("method", "settings", "seed", "goal", "budget", "hold_out", "keep", "stop", "sample_every", "sample_prompts"),
+    *("states", "preview", "score", "check", "slots", "mixed", "which"),
+)
+STATES = 4
+"""States of a training that are saved where the payload names no number, to choose among afterwards."""
+PAINT = (
+    *("prompts", "seed", "count", "steps", "guidance", "guide_between", "subject_from", "sampler", "negative", "start"),
+    *("any_base", "views", "compose", "background", "computed", "frames"),
+)
+
+
+def _learn(reading: Reading, again: bool) -> None:
+    reading.take(*LEARN)
+    ids = reading.payload.get("subjects") or [reading.payload.get("subject")]
+    if not isinstance(ids, list):
+        raise InputError("subjects must be a list of ids")
+    subjects = [reading.subject(each) for each in ids]
+    reading.fields |= {"out": str(reading.layout.out), "resume": again, "kind": subjects[0].kind}
+    reading.fields["may"] = all(subject.may for subject in subjects)
+    reading.fields |= {name: getattr(subjects[0], name) for name in ("person", "guardian")}
+    if len(subjects) > 1 or reading.payload.get("together"):
+        _several(reading, subjects)
+        return
+    name = check_name(str(reading.payload.get("name") or subjects[0].name))
+    folder = reading.layout.photos(subjects[0], f"photos/{name}")
+    reading.fields |= {"pictures": [str(folder)], "name": name, "noun": subjects[0].noun}
+    reading.fields.setdefault("states", STATES)
+    if reading.payload.get("after"):
+        reading.fields["after"] = reading.concept(reading.payload["after"], own=True)["path"]
+    beside = [reading.subject(each) for each in reading.payload.get("beside") or ()]
+    reading.fields["beside"] = [
+        {"name": each.name, "noun": each.noun, "pictures": str(reading.layout.photos(each, f"beside/{each.name}"))}
+        for each in beside
+    ]
+
+
+def _several(reading: Reading, subjects: Sequence[Subject]) -> None:
+    """Many subjects in one pass, each in a folder of its name."""
+    kinds = sorted({subject.kind for subject in subjects})
+    if len(kinds) > 1:
+        raise InputError(f"subjects that are taught together must be of one kind, not {' and '.join(kinds)}")
+    names: list[str] = []
+    for subject in subjects:
+        name = next(n for n in _numbered(subject.name) if n not in names)
+        names.append(name)
+        reading.layout.photos(subject, f"subjects/{name}")
+    nouns = {name: subject.noun for name, subject in zip(names, subjects, strict=True)}
+    folder = reading.layout.folder / "in" / "subjects"
+    reading.fields |= {"pictures": [str(folder)], "nouns": nouns, "together": True}
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}{number}" for number in range(2, 1000))
+
+
+def _paint(reading: Reading, again: bool) -> None:
+    reading.take(*PAINT)
+    concepts = [reading.concept(each) for each in reading.payload.get("concepts") or ()]
+    reading.fields |= {"concepts": concepts, "out": str(reading.layout.out), "overwrite": True}
+    if reading.scales:
+        reading.fields["scale"] = reading.scales
+    for name in ("onto", "where", "like"):
+        reading.picture(name)
+    conditions = _table(reading, "conditions")
+    reading.fields["conditions"] = {
+        _word(name): str(reading.layout.picture(each, f"condition-{_word(name)}")) for name, each in conditions.items()
+    }
+    regions = {
+        str(name): _region(reading, k, each) for k, (name, each) in enumerate(_table(reading, "regions").items())
+    }
+    reading.fields["regions"] = regions
+    if reading.payload.get("parent"):
+        reading.layout.picture(reading.payload["parent"], "parent")
+
+
+def _region(reading: Reading, number: int, value: object) -> str:
+    """A region: a word, a box, or a mask by its id or hash. Only the last becomes the name of a file."""
+    if isinstance(value, list):
+        value = ",".join(str(each) for each in value)
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}|[0-9a-f]{64}", value):
+        mask = reading.layout.picture(value, f"region-{number}")
+        place = mask.with_suffix(".png")
+        reading.layout.files[place] = reading.layout.files.pop(mask)
+        return str(place)
+    if isinstance(value, str) and re.fullmatch(r"[a-z \-]{1,30}|[0-9eE.,+\- ]{1,200}", value):
+        return value
+    raise InputError(
+        f'a region is a word such as "left", a box such as "0,0,0.5,1", or a mask by its id, not {str(value)[:80]!r}'
+    )
+
+
+def _word(name: object) -> str:
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", name):
+        raise InputError(f"a condition has a short name such as depth, not {str(name)[:60]!r}")
+    return name
+
+
+def _table(reading: Reading, name: str) -> Mapping[str, Any]:
+    value = reading.payload.get(name) or {}
+    if not isinstance(value, dict):
+        raise InputError(f"{name} must be a table, not {str(value)[:80]!r}")
+    return value
+
+
+def _one_concept(*names: str, own: bool = False, references: str = "", out: bool = False) -> Reader:
+    """A reader of payloads about one concept."""
+
+    def read(reading: Reading, again: bool) -> None:
+        reading.take(*names)
+        reading.fields["concept"] = reading.concept(reading.payload.get("concept"), own=own)
+        if references and (folder := reading.references()):
+            reading.fields[references] = folder
+        if out:
+            reading.fields["out"] = str(reading.layout.out)
+            if reading.kind != "publish":
+                reading.fields["overwrite"] = True
+
+    return read
+
+
+def _publish(reading: Reading, again: bool) -> None:
+    _one_concept("to", "licence", "private", "upload", "formats", own=True, out=True)(reading, again)
+    if reading.payload.get("upload", True) and reading.layout.user.role != "admin":
+        raise InputError(
+            "uploads use the server's account at the hub, so only admins publish; download the files instead"
+        )
+
+
+def _pictures(*names: str) -> Callable[..., Reader]:
+    """A reader of payloads with pictures in the fields `names`."""
+
+    def of(*plain: str) -> Reader:
+        def read(reading: Reading, again: bool) -> None:
+            reading.take(*plain)
+            for name in names:
+                reading.picture(name)
+            if reading.payload.get("concept"):
+                reading.fields["concept"] = reading.concept(reading.payload["concept"])
+            reading.fields |= {"out": str(reading.layout.out), "overwrite": True}
+
+        return read
+
+    return of
+
+
+def _compare(reading: Reading, again: bool) -> None:
+    reading.take("prompts", "steps", "guidance", "negative", "any_base")
+    reading.fields["concepts"] = [reading.concept(each) for each in reading.payload.get("concepts") or ()]
+    seed, count = reading.payload.get("seed", 0), reading.payload.get("count", 1)
+    if type(seed) is not int or type(count) is not int:
+        raise InputError("seed and count must be whole numbers")
+    reading.fields["seeds"] = reading.payload.get("seeds") or [seed + k for k in range(min(count, 16))]
+    reading.fields |= {
+        "plain": bool(reading.payload.get("base_too")),
+        "out": str(reading.layout.out),
+        "overwrite": True,
+    }
+    if folder := reading.references():
+        reading.fields["references"] = folder
+
+
+def _look(reading: Reading, again: bool) -> None:
+    reading.take("which")
+    subject = reading.subject(reading.payload.get("subject"))
+    folder = reading.layout.photos(subject, "photos")
+    reading.fields |= {"pictures": [str(folder)], "noun": subject.noun, "name": subject.name, "kind": subject.kind}
+    reading.fields |= {"out": str(reading.layout.out), "overwrite": True}
+
+
+def _estimate(reading: Reading, again: bool) -> None:
+    reading.take("goal", "method", "settings", "kind", "noun", "num_pictures", "budget", "photographs", "measure")
+    if reading.payload.get("subject"):
+        subject = reading.subject(reading.payload["subject"])
+        count = sum(picture.kept for picture in subject.pictures)
+        reading.fields |= {"kind": subject.kind, "noun": subject.noun, "num_pictures": count}
+
+
+def _states(reading: Reading, again: bool) -> None:
+    _one_concept("prompts", "seed", "steps", "guidance", references="references", out=True)(reading, again)
+    states = []
+    for state in reading.concepts[0].states:
+        if state.get("sha256"):
+            states.append(
+                str(reading.layout.add(state["sha256"], f"states/{int(state.get('done', 0)):06}.safetensors"))
+            )
+    reading.fields["states"] = states
+
+
+def _merge(reading: Reading, again: bool) -> None:
+    reading.take("by", "weights")
+    reading.fields["concepts"] = [reading.concept(each, own=True) for each in reading.payload.get("concepts") or ()]
+    name = check_name(str(reading.payload.get("name") or "merged"))
+    reading.fields |= {"out": str(reading.layout.out / f"{name}.safetensors"), "overwrite": True}
+
+
+def _import(reading: Reading, again: bool) -> None:
+    reading.take("name", "noun", "says", "partial")
+    filename = str(reading.payload.get("filename", ""))
+    stem = re.sub(r"[^A-Za-z0-9]", "", filename.rsplit("/", 1)[-1].rsplit(".", 1)[0])[:40] or "imported"
+    path = reading.layout.picture(reading.payload.get("file"), "file")
+    place = path.with_name(f"{stem}.safetensors")
+    reading.layout.files[place] = reading.layout.files.pop(path)
+    reading.fields |= {"file": str(place), "out": str(reading.layout.out), "overwrite": True}
+
+
+SWAP = ("prompt", "source_noun", "source_prompt", "how", "settings", "seed", "count", "steps", "guidance", "negative")
+TRY_ON = ("noun", "method", "seed", "count", "steps", "guidance")
+READERS: Mapping[str, tuple[Reader, tuple[str, ...]]] = {
+    "learn": (_learn, (*LEARN, "subject", "subjects", "together", "name", "after", "beside")),
+    "paint": (_paint, (*PAINT, "concepts", "onto", "where", "like", "conditions", "regions")),
+    "score": (_one_concept("prompts", "seed", "count", references="photos"), ("concept", "prompts", "seed", "count")),
+    "check": (_one_concept("seed", "steps", "any_base"), ("concept", "seed", "steps", "any_base")),
+    "export": (_one_concept("to", "rank", own=True, out=True), ("concept", "to", "rank")),
+    "publish": (_publish, ("concept", "to", "licence", "private", "upload", "formats")),
+    "swap": (_pictures("photo", "where")(*SWAP, "any_base"), (*SWAP, "any_base", "photo", "where", "concept")),
+    "try-on": (_pictures("person", "garment", "where")(*TRY_ON), (*TRY_ON, "person", "garment", "where")),
+    "compare": (
+        _compare,
+        ("concepts", "prompts", "seed", "count", "seeds", "base_too", "steps", "guidance", "negative", "any_base"),
+    ),
+    "look": (_look, ("subject", "which")),
+    "estimate": (
+        _estimate,
+        *(
+            (
+                "subject",
+                "goal",
+                "method",
+                "settings",
+                "kind",
+                "noun",
+                "num_pictures",
+                "budget",
+                "photographs",
+                "measure",
+            ),
+        ),
+    ),
+    "states": (_states, ("concept", "prompts", "seed", "steps", "guidance")),
+    "merge": (_merge, ("concepts", "by", "weights", "name")),
+    "converse": (read_turn, PAYLOAD),
+    "import": (_import, ("file", "filename", "name", "noun", "says", "partial")),
+}
+"""Kind of a job -> the reader of its payload, and the fields of the payload."""

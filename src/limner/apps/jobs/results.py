@@ -1,0 +1,246 @@
+"""Events of a running job -> stored files and rows.
+
+Pictures, samples and states are stored as soon as they are painted, under ids that follow from the job and their place
+in it: a job that is interrupted and resumed stores the same rows again, not more of them. Concepts appear when the job
+is done. No path of the worker's machine leaves this module.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from limner.workflows import events as ev
+
+from .concept_rows import add_concepts, concept_id, diagnosis_of, place_states, update_concept
+from .files import Files
+from .made import Made
+from .payloads import Plan
+from .pictures import picture_row
+from .tables import Job, Subject
+from .turns import add_turn
+from .uploads import add_file
+
+Row = Callable[[Session], object]
+"""Adds or changes a row in a session that the caller commits."""
+LEARNS = ("learn", "import", "merge")
+PLACES = ("page", "cells", "states", "concept", "pictures")
+"""Fields of workflows' results that hold paths; rows stand in their place."""
+
+
+class Results(Made):
+    """Stores what a job makes. `rows` are to be added in the next transaction about the job."""
+
+    def __init__(self, job: Job, plan: Plan, files: Files, folder: Path, *, num_pictures: int = 0) -> None:
+        super().__init__(job, plan)
+        self.files, self.folder = files, folder
+        for state in job.progress.get("states", ()):  # saved before the job was interrupted
+            self.states[state["done"]] = {**state, "pictures": [], "scores": {}}
+        self.num_pictures = num_pictures  # pictures of a job to paint that an earlier worker stored
+        self.rows: list[Row] = []
+        self.result: dict[str, Any] = {}
+        self.cells: list[dict[str, Any]] = []
+        self.report: dict[str, Any] = {}
+        self.reply: dict[str, Any] = {}  # the reply of a conversation
+
+    # ------------------------------------------------------------------------------------------------------ each event
+
+    def take(self, event: ev.Event) -> dict[str, Any]:
+        """Store what an event brings, and return its record without paths: pictures by their ids, files by hash."""
+        record = self.shown(event.record)
+        more: dict[str, Any] = {}
+        match event:
+            case ev.SamplePainted():
+                more = {"pictures": self._samples(event)}
+                record.pop("paths")
+            case ev.PictureSaved():
+                more = {"picture": self._painted(event.path, event.prompt, event.seed)}
+                record.pop("path")
+            case ev.StateSaved():
+                more = {"sha256": self._state(event)}
+                record.pop("path")
+            case ev.PreviewsPainted():
+                more = {"pictures": [self.store_picture(p, "preview", self.of_file()) for p in event.pictures]}
+                record.pop("page")
+            case ev.ConceptSaved():
+                self.concepts[event.path.stem] = event.path
+            case ev.ConceptScored():
+                self.scores, self.diagnosis = dict(event.scores), diagnosis_of(event.diagnosis)
+            case ev.CheckDone():
+                self.certificate.append({"what": event.what, "ok": event.ok, "finding": event.finding})
+            case ev.StatePainted():
+                more = {"picture": self._state_painted(event)}
+                record.pop("path")
+            case ev.CellPainted():
+                more = {"picture": self._cell(event)}
+                record.pop("path")
+            case ev.SubjectRead():
+                record = self._looked(event)
+            case ev.RunDone():
+                self._done(event)
+            case _ if record["event"] == "turn_done":
+                record = self._answered(event)
+        return {**record, **more}
+
+    def prepare(self) -> None:
+        """Store the concepts' files as they are at the end: before the transaction of `end`, which is short."""
+        self.stored = {stem: self.store(path) for stem, path in self.concepts.items()}
+
+    def end(self, session: Session, job: Job) -> dict[str, Any]:
+        """Add the last rows, in the transaction that ends the job, and return the job's result."""
+        self.flush(session)
+        result = dict(self.result)
+        if self.job.kind in LEARNS and self.concepts:
+            result["concepts"] = add_concepts(session, self)
+        elif self.job.kind == "converse" and self.reply:
+            result = add_turn(session, self, self.reply, add_concepts(session, self))
+        elif self.job.kind in ("score", "check"):
+            update_concept(session, self)
+        elif self.job.kind == "states":
+            place_states(session, self)
+        elif self.job.kind == "look" and self.plan.subjects:
+            self._report(session)
+        if self.cells:
+            result["cells"] = self.cells
+        if self.num_pictures:
+            result["pictures"] = [self.id(f"picture {number}") for number in range(self.num_pictures)]
+        return result
+
+    def flush(self, session: Session) -> None:
+        """Add the rows that wait."""
+        for add in self.rows:
+            add(session)
+        self.rows.clear()
+
+    # --------------------------------------------------------------------------------------------------------- storing
+
+    def store(self, path: Path) -> str:
+        """Store a file that the workflow wrote, and return its SHA-256."""
+        media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        num_bytes, owner = path.stat().st_size, self.job.owner_id
+        sha256 = self.files.put_file(path)
+        self.rows.append(
+            lambda session: add_file(session, sha256, num_bytes, owner=owner, media_type=media_type, counted=False)
+        )
+        return sha256
+
+    def store_picture(self, path: Path, purpose: str, concepts: Sequence[Mapping[str, Any]], **about: Any) -> str:
+        """Store a picture with its row, and return its id, which follows from the job and the picture's place."""
+        place = about.pop("place", None) or str(path.relative_to(self.folder))
+        sha256, id = self.store(path), self.id(place)
+        row = picture_row(path, id=id, sha256=sha256, job=self.job, purpose=purpose, concepts=concepts, **about)
+        self.rows.append(lambda session: session.merge(row))
+        return id
+
+    def shown(self, value: Any) -> Any:
+        """A value without the path of the job's folder."""
+        if isinstance(value, Mapping):
+            return {key: self.shown(each) for key, each in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.shown(each) for each in value]
+        return value.replace(f"{self.folder}/", "") if isinstance(value, str) else value
+
+    def of_plan(self) -> list[dict[str, Any]]:
+        """The concepts that the payload names, as rows of pictures hold them."""
+        rows = zip(self.plan.concepts, self.plan.scales, strict=True)
+        return [{"id": row.id, "name": row.name, "scale": scale} for row, scale in rows]
+
+    def of_file(self, stem: str = "") -> list[dict[str, Any]]:
+        """The concept that this job learns, which has no row yet."""
+        stem = stem or next(iter(self.concepts), "") or getattr(self.plan.request, "name", "")
+        return [{"id": concept_id(self, stem), "name": stem, "scale": 1.0}]
+
+    def _samples(self, event: ev.SamplePainted) -> list[str]:
+        ids = []
+        for k, path in enumerate(event.paths):
+            scores = dict(event.scores[k]) if k < len(event.scores) else {}
+            prompt = event.prompts[k] if k < len(event.prompts) else ""
+            about = {"prompt": prompt, "seed": event.seed, "scores": scores, "settings": {"done": event.done}}
+            ids.append(self.store_picture(path, "sample", self.of_file(), **about))
+        return ids
+
+    def _painted(self, path: Path, prompt: str, seed: int) -> str:
+        parent = self.job.payload.get("parent")
+        place, self.num_pictures = f"picture {self.num_pictures}", self.num_pictures + 1
+        about = {"prompt": prompt, "seed": seed, "parent": parent, "place": place}
+        return self.store_picture(path, "gallery", self.of_plan(), **about)
+
+    def _state(self, event: ev.StateSaved) -> str:
+        sha256 = self.store(event.path)
+        self.states[event.done] = {"done": event.done, "sha256": sha256, "pictures": [], "scores": {}}
+        return sha256
+
+    def _state_painted(self, event: ev.StatePainted) -> str:
+        about = {"prompt": event.prompt, "seed": event.seed, "scores": event.scores, "settings": {"done": event.done}}
+        id = self.store_picture(event.path, "state", self.of_plan(), **about)
+        state = self.states.setdefault(event.done, {"done": event.done, "pictures": [], "scores": dict(event.scores)})
+        state["pictures"].append(id)
+        return id
+
+    def _cell(self, event: ev.CellPainted) -> str:
+        concept = self._concept_in(event.concept)
+        concepts = [one for one in self.of_plan() if one["id"] == concept][:1]
+        about = {"prompt": event.text, "seed": event.seed, "scores": event.scores, "settings": {"asked": event.prompt}}
+        id = self.store_picture(event.path, "compare", concepts, **about)
+        cell = {"concept": concept, "prompt": event.prompt, "seed": event.seed, "picture": id}
+        self.cells.append({**cell, "scores": dict(event.scores), "row": event.row, "column": event.column})
+        return id
+
+    def _answered(self, event: Any) -> dict[str, Any]:
+        """The reply to a sentence: its picture by id, its new concepts by name."""
+        self.reply = self.shown(event.record)
+        picture = self.store_picture(event.picture, "gallery", self.of_plan()) if event.picture is not None else None
+        self.reply["picture"] = picture
+        self.concepts |= {path.stem: path for path in event.concepts}
+        self.reply["references"] = {p.parent.name: (self.store(p), p.stat().st_size) for p in event.references}
+        return {name: self.reply[name] for name in ("event", "turn", "is_new", "answer", "choices", "picture")}
+
+    def _concept_in(self, path: str) -> str:
+        """The id of the concept of a file, whose name holds it; empty for the plain base."""
+        return next((row.id for row in self.plan.concepts if row.id in path), "")
+
+    # ---------------------------------------------------------------------------------------------------------- the end
+
+    def _looked(self, event: ev.SubjectRead) -> dict[str, Any]:
+        """The report on a subject: its pictures by the ids of their references, masks and crops by hash."""
+        from .layout import kept_pictures
+
+        references = kept_pictures(self.plan.subjects[0]) if self.plan.subjects else ()
+        record = dict(event.record)
+        for row, read in zip(record["pictures"], event.pictures, strict=True):
+            number = int(Path(read.name).stem) if Path(read.name).stem.isdecimal() else -1
+            row["id"] = references[number].id if 0 <= number < len(references) else ""
+            row["filename"] = references[number].filename if 0 <= number < len(references) else read.name
+            row["picture"] = self.store(read.picture)
+            row["mask"] = self.store(read.mask) if read.mask is not None else ""
+        self.report = self.shown({name: value for name, value in record.items() if name != "event"})
+        return {"event": record["event"], "num_pictures": len(event.pictures), "notes": list(event.notes)}
+
+    def _report(self, session: Session) -> None:
+        row = session.get(Subject, self.plan.subjects[0].id)
+        if row is not None and self.report:
+            which = {"which": row.report["which"]} if "which" in row.report else {}
+            row.report = {**self.report, **which}
+
+    def _done(self, event: ev.RunDone) -> None:
+        result = {name: value for name, value in event.result.items() if name not in PLACES}
+        if self.job.kind == "look":
+            result = {}
+        if self.job.kind == "compare":
+            result["rows"] = [{**row, "concept": self._concept_in(row["concept"])} for row in event.result["rows"]]
+        self.result = {**self.shown(result), **({"failure": event.failure} if event.failure else {})}
+        paths = [Path(path) for path in event.result.get("files", ())]
+        if self.job.kind == "publish":
+            paths = [path for path in sorted(Path(event.result["folder"]).rglob("*")) if path.is_file()]
+            self.result.pop("folder", None)
+        if self.job.kind in ("export", "publish"):
+            root = self.folder / "out"
+            self.result["files"] = [
+                {"name": str(path.relative_to(root)), "sha256": self.store(path), "bytes": path.stat().st_size}
+                for path in paths
+                if path.is_file()
+            ]

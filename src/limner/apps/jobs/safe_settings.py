@@ -1,0 +1,42 @@
+"""Methods and settings that clients may name: limner's own methods, and no setting that opens a file or runs code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from limner.core.method import Setting, settings
+from limner.errors import InputError, UnknownName
+from limner.methods import find, methods
+
+OPENS = re.compile(r"FILE|folder|hub id|function \(", re.ASCII)
+"""Pattern in the help of a setting whose value may be a folder, a model, or code."""
+
+
+def check_method(name: object) -> None:
+    """Raise `UnknownName` for anything but one of limner's own methods; a file with a method would be run."""
+    if name and (not isinstance(name, str) or name not in methods()):
+        raise UnknownName("method", str(name)[:100], methods())
+
+
+def check_settings(method: str, given: object) -> None:
+    """Raise `InputError` for a setting that would open a file or a model, or run code, on the server. Types and limits
+    of all others are checked by the workflow."""
+    if not isinstance(given, Mapping):
+        raise InputError(f"settings must be a table, not {str(given)[:80]!r}")
+    for setting in settings(find(method)) if method and given else ():
+        if setting.name in given and opens(setting) and given[setting.name] not in allowed(setting):
+            raise InputError(
+                f"{setting.name} of {method} names a file, a model or code on the server, which only its operator may "
+                "name; leave it out"
+            )
+
+
+def opens(setting: Setting) -> bool:
+    """Whether a setting's value may be a folder, a model, or code."""
+    return setting.type is str and bool(OPENS.search(setting.help))
+
+
+def allowed(setting: Setting) -> set[str]:
+    """The values of such a setting that clients may give: its default, and the words in quotes in its help."""
+    return {setting.default, *re.findall(r'"([a-z]+)"', setting.help)}

@@ -1,0 +1,270 @@
+"""Jobs: the queue, and the page of each job while it runs and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fastapi import APIRouter, Request
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from limner.apps.api.errors import not_found
+from limner.apps.api.routes.common import file_response, find_own, note
+from limner.apps.jobs.ordering import move
+from limner.apps.jobs.tables import Concept, Job, Picture, Subject
+from limner.apps.jobs.wishes import wish
+
+from . import plans
+from .charts import chart, loss_points
+from .rows import OPEN, concept_view, covers_of, events_of, job_view, jobs_of, names_of, pictures_of_job
+from .view import Form, form_key, go, queue_job, reading, render, text, user_of, whole, writing
+from .words import number as short
+
+router = APIRouter(include_in_schema=False)
+SMOOTHING = 0.9
+"""Decay of the running mean of the loss: about ten updates."""
+MOST_STEPS = 40  # rows of the grid of samples
+
+
+class Ask(NamedTuple):
+    """A button of a job's page."""
+
+    name: str
+    text: str
+    main: bool = False
+    sure: str = ""
+    asked: bool = False
+
+
+@router.get("/jobs")
+def show_all(request: Request) -> Response:
+    with reading(request) as session:
+        user = user_of(request)
+        opened = jobs_of(session, user, states=OPEN, by_place=True)
+        ended = jobs_of(session, user, states=("done", "failed", "cancelled"), limit=40)
+    return render(request, "jobs.html", title="Jobs", open=opened, ended=ended)
+
+
+@router.get("/jobs/queue")
+def show_queue(request: Request) -> Response:
+    with reading(request) as session:
+        opened = jobs_of(session, user_of(request), states=OPEN, by_place=True)
+    return render(request, "queue.html", open=opened)
+
+
+@router.get("/jobs/{job_id}")
+def show(request: Request, job_id: str) -> Response:
+    with reading(request) as session:
+        values = job_values(session, find_own(session, Job, job_id, user_of(request)))
+    return render(request, "job.html", title=values["j"].title, key=form_key(), **values)
+
+
+@router.get("/jobs/{job_id}/panel")
+def show_panel(request: Request, job_id: str) -> Response:
+    with reading(request) as session:
+        values = job_values(session, find_own(session, Job, job_id, user_of(request)))
+    return render(request, "job_panel.html", **values)
+
+
+def job_values(session: Session, job: Job) -> dict[str, Any]:
+    """What the templates of a job print."""
+    view = job_view(job, names_of(session, [job]))
+    events = events_of(session, job.id)
+    pictures = pictures_of_job(session, job)
+    samples = [each for each in events if each.get("event") == "sample_painted"]
+    steps = steps_of(samples, pictures)
+    used = {number for step in steps for number in step["pictures"]}
+    curve, title = likeness_curve(events)
+    concepts = list(session.scalars(select(Concept).where(Concept.job_id == job.id, Concept.deleted.is_(None))))
+    covers = covers_of(session, concepts)
+    return {
+        "j": view,
+        "said": last_words(events),
+        "spent": job.seconds,
+        "asks": asks_of(job),
+        "loss": chart(loss_points(events), name="Loss", mean=SMOOTHING),
+        "likeness": curve,
+        "likeness_title": title,
+        "steps": steps[-MOST_STEPS:],
+        "prompts": list(samples[-1].get("prompts", ())) if samples else [],
+        "pictures": [each for each in pictures if each.id not in used],
+        "concepts": [concept_view(each, covers.get(each.id, "")) for each in concepts],
+        "files": files_of(job),
+        "checks": [each for each in events if each.get("event") == "check_done"],
+        "log": [str(each["text"]) for each in events if each.get("event") in ("message", "note")][-60:],
+        "facts": facts_of(job.payload),
+    }
+
+
+def last_words(events: Sequence[Mapping[str, Any]]) -> str:
+    """The last message of a job, or where its training stands."""
+    for event in reversed(events):
+        if event.get("event") == "message":
+            return str(event["text"])
+        if event.get("event") == "update_done":
+            return f"update {event['done']} of {event['total']}"
+    return ""
+
+
+def asks_of(job: Job) -> list[Ask]:
+    """The buttons that a job's state permits."""
+    asked = job.wishes or {}
+    learns = job.kind == "learn"
+    cancel = Ask("cancel", "Cancel", sure="Cancel this job and keep nothing of it?", asked="cancel" in asked)
+    if job.state == "running":
+        now = [Ask("sample", "Sample now", asked="sample" in asked), Ask("save", "Save now", asked="save" in asked)]
+        stop = Ask("stop", "Stop and keep", asked="stop" in asked)
+        return [Ask("pause", "Pause", asked="pause" in asked), *([stop, *now] if learns else []), cancel]
+    if job.state == "paused":
+        return [
+            Ask("resume", "Resume", main=True),
+            *([Ask("stop", "Stop and keep")] if learns and job.started else []),
+            cancel,
+        ]
+    if job.state == "queued":
+        return [Ask("pause", "Hold back"), cancel]
+    return [Ask("resume", "Try again from where it stopped", main=True)] if job.state == "failed" else []
+
+
+def likeness_curve(events: Iterable[Mapping[str, Any]]) -> tuple[Any, str]:
+    """Likeness of the samples by update; else the held-out loss beside the base's."""
+    likeness: list[tuple[float, float]] = []
+    held: list[tuple[float, float]] = []
+    for event in events:
+        if event.get("event") == "sample_painted" and (value := mean_likeness(event)) is not None:
+            likeness.append((float(event["done"]), value))
+        if event.get("event") == "signal_measured" and "held_out_ratio" in event.get("values", {}):
+            held.append((float(event["done"]), float(event["values"]["held_out_ratio"])))
+    if len(likeness) > 1 or not held:
+        return chart(likeness, name="Likeness", dots=True), "Likeness of the samples to held-out photos"
+    return chart(held, name="Held-out loss", dots=True), "Loss on held-out photos, as a share of the base's"
+
+
+def mean_likeness(event: Mapping[str, Any]) -> float | None:
+    values = [row.get("likeness", row.get("identity", row.get("F"))) for row in event.get("scores", ())]
+    known = [float(value) for value in values if isinstance(value, (int, float))]
+    return sum(known) / len(known) if known else None
+
+
+def steps_of(samples: Sequence[Mapping[str, Any]], pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+    """A row of pictures for each moment at which samples were painted."""
+    by_hash = {each.sha256: each.id for each in pictures}
+    known = set(by_hash.values())
+    steps = []
+    for event in samples:
+        names = [each.get("id", "") if isinstance(each, dict) else str(each) for each in event.get("pictures", ())]
+        names = names or [by_hash.get(str(each), "") for each in event.get("sha256", ())]
+        score = mean_likeness(event)
+        row = [name for name in names if name in known]
+        steps.append({"done": event["done"], "pictures": row, "score": "" if score is None else f"{score:.2f}"})
+    return [step for step in steps if step["pictures"]]
+
+
+def files_of(job: Job) -> list[dict[str, Any]]:
+    """The files that a job made for downloading: exports and repositories."""
+    files = (job.result or {}).get("files", [])
+    if isinstance(files, dict):
+        files = [{"name": name, "sha256": sha256} for name, sha256 in files.items()]
+    return [
+        {"name": str(each.get("name", "file")), "sha256": each["sha256"], "bytes": each.get("bytes")}
+        for each in files
+        if isinstance(each, dict) and each.get("sha256")
+    ]
+
+
+@router.get("/jobs/{job_id}/files/{place}")
+def download(request: Request, job_id: str, place: int) -> Response:
+    """A file that the job made."""
+    with reading(request) as session:
+        files = files_of(find_own(session, Job, job_id, user_of(request)))
+    if not 0 <= place < len(files):
+        raise not_found("file")
+    data = request.app.state.services.files.read(files[place]["sha256"])
+    return file_response(data, "application/octet-stream", filename=files[place]["name"].rpartition("/")[2])
+
+
+def facts_of(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The settings of a job, flat and in words."""
+    rows: list[tuple[str, str]] = []
+    for name, value in payload.items():
+        if value in (None, "", [], {}):
+            continue
+        if isinstance(value, Mapping):
+            rows += [
+                (f"{name}: {key}", short(each)) for key, each in value.items() if not isinstance(each, (dict, list))
+            ]
+        elif isinstance(value, list):
+            rows.append((name, ", ".join(_item(each) for each in value)))
+        else:
+            rows.append((name, short(value)))
+    return rows
+
+
+def _item(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{str(value.get('name') or value.get('id', ''))[:12]} × {short(value.get('scale', 1))}"
+    return short(value)
+
+
+# -------------------------------------------------------------------------------------------------------------- actions
+
+
+@router.post("/jobs/{job_id}/move")
+def change_order(request: Request, job_id: str, form: Form) -> Response:
+    """Move a waiting job of the user to the front of the user's jobs, or one place."""
+    with reading(request) as session:
+        find_own(session, Job, job_id, user_of(request))
+        waiting = [each.id for each in jobs_of(session, user_of(request), states=("queued",), by_place=True, limit=500)]
+    if job_id not in waiting:
+        return go(request, "/jobs")
+    at = waiting.index(job_id)
+    others = [each for each in waiting if each != job_id]
+    place = {"first": 0, "earlier": max(0, at - 1), "later": at + 1}.get(text(form, "to"), at)
+    move(request.app.state.services.database, job_id, others[place] if place < len(others) else None)
+    return go(request, "/jobs", "moved")
+
+
+@router.post("/jobs/{job_id}/again")
+def do_again(request: Request, job_id: str, form: Form) -> Response:
+    with reading(request) as session:
+        job = find_own(session, Job, job_id, user_of(request))
+    return go(request, f"/jobs/{queue_job(request, job.kind, job.payload, form)}", "queued")
+
+
+@router.get("/jobs/{job_id}/clone")
+def show_clone(request: Request, job_id: str) -> Response:
+    with reading(request) as session:
+        job = find_own(session, Job, job_id, user_of(request))
+        view = job_view(job, names_of(session, [job]))
+        kind = kind_of(session, job)
+    plan = plans.clone_settings(job.payload, plans.base_of(request), kind)
+    seed = job.payload.get("seed", 0)
+    return render(request, "clone.html", title="Clone", j=view, plan=plan, seed=seed, key=form_key())
+
+
+def kind_of(session: Session, job: Job) -> str:
+    subject = session.get(Subject, str(job.payload.get("subject", "")))
+    return subject.kind if subject is not None else "object"
+
+
+@router.post("/jobs/{job_id}/clone")
+def clone(request: Request, job_id: str, form: Form) -> Response:
+    """Teach the same photos with the form's settings."""
+    with reading(request) as session:
+        job = find_own(session, Job, job_id, user_of(request))
+    method = plans.known_method(text(form, "method", most=100))
+    settings = plans.changed_settings(form, method, plans.base_of(request))
+    payload = {**job.payload, "method": method, "settings": settings, "seed": whole(form, "seed", 0, most=2**31 - 1)}
+    return go(request, f"/jobs/{queue_job(request, 'learn', payload, form)}", "queued")
+
+
+@router.post("/jobs/{job_id}/{what}")
+def ask(request: Request, job_id: str, what: str) -> Response:
+    """Pause, resume, stop and keep, cancel, sample now, save now."""
+    with writing(request) as session:
+        find_own(session, Job, job_id, user_of(request))
+        note(session, request, f"job.{what[:20]}", job_id)
+    wish(request.app.state.services.database, job_id, what)
+    return go(request, f"/jobs/{job_id}", "asked" if what in ("pause", "stop", "sample", "save") else "")

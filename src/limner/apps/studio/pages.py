@@ -1,0 +1,19 @@
+"""The studio's pages, added to the server."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from . import bench, chat, compare, concepts, gallery, hardware, home, images, jobs, paint, people, teach
+from .view import HERE, error_page
+
+GROUPS = (home, teach, paint, concepts, compare, gallery, images, chat, jobs, bench, hardware, people)
+
+
+def mount_studio(app: FastAPI) -> None:
+    """Add the pages and their static files, and draw errors of browsers as pages."""
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    for group in GROUPS:
+        app.include_router(group.router)
+    app.state.error_page = error_page

@@ -1,0 +1,281 @@
+"""Paint: a prompt with handles, strengths, regions, a canvas, conditions, and the results."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from fastapi import APIRouter, Request
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+from limner.apps.api.routes.common import find_own, find_visible
+from limner.apps.api.routes.pictures import metadata_of
+from limner.apps.jobs.tables import Concept, Job, Picture
+from limner.errors import InputError
+
+from .canvases import canvas_of_form
+from .rows import ConceptView, concepts_of, job_view, pictures_of_job, visible_picture
+from .uploading import keep_picture, read_picture
+from .view import Form, as_json, decimal, go, is_fragment, lines, queue_job, reading, render, text, user_of, whole
+
+router = APIRouter(include_in_schema=False)
+SAMPLERS = tuple((name, name or "the base's own") for name in ("", "ddim", "ddpm", "dpm", "euler", "flow"))
+CONDITIONS = tuple((name, name or "none") for name in ("", "edges", "lines", "depth", "pose", "mask", "source"))
+COMPOSE = (
+    ("blend", "predictions blended"),
+    ("attention", "attention"),
+    ("latents", "latents"),
+    ("method", "the methods' own"),
+)
+BACKGROUNDS = (("base", "the base paints"), ("all", "all likenesses paint"))
+COMPUTED = ("edges", "lines", "depth")
+SIDES = ("left", "top", "width", "height")
+SHOWN = 6
+"""Number of earlier results on the page."""
+NUM_REGIONS = 4
+DEFAULTS: dict[str, Any] = {
+    "prompt": "",
+    "parent": "",
+    "onto": "",
+    "style": "",
+    "seed": "",
+    "count": 2,
+    "steps": 25,
+    "guidance": 4.0,
+    "sampler": "",
+    "negative": "",
+    "subject_from": 0.0,
+    "start": 0.3,
+    "compose": "blend",
+    "background": "base",
+}
+
+
+@router.get("/paint")
+def show(request: Request, like: str = "", concept: str = "", onto: str = "", again: str = "") -> Response:
+    """The page. like: picture whose settings it begins with; again: "variations" (other seeds) or "refine" (paint over
+    it); concept: likeness to begin with; onto: picture to paint into."""
+    values = dict(DEFAULTS)
+    with reading(request) as session:
+        user = user_of(request)
+        concepts = concepts_of(session, user)
+        if like:
+            values |= values_of(visible_picture(session, like, user), again)
+        if onto:
+            values["onto"] = visible_picture(session, onto, user).id
+        if concept:
+            chosen = find_visible(session, Concept, concept, user)
+            values |= {"prompt": f"a photo of {chosen.handle}", "scales": {chosen.id: 1.0}}
+    return page(request, values, concepts)
+
+
+def page(request: Request, values: dict[str, Any], concepts: list[ConceptView]) -> Response:
+    with reading(request) as session:
+        wanted = select(Job).where(Job.owner_id == user_of(request).id, Job.kind == "paint")
+        jobs = list(session.scalars(wanted.order_by(Job.created.desc()).limit(SHOWN)))
+        results = [(job_view(job), pictures_of_job(session, job)) for job in jobs]
+    styles = [(c.id, c.handle) for c in concepts if c.kind == "style"]
+    return render(
+        request,
+        "paint.html",
+        title="Paint",
+        v=form_values(values),
+        concepts=concepts,
+        handles=as_json([{"id": c.id, "handle": c.handle, "noun": c.noun} for c in concepts]),
+        style=[("", "none"), *styles] if styles else [],
+        example=f"{concepts[0].handle} on the beach" if concepts else "a dog on the beach",
+        samplers=SAMPLERS,
+        conditions=CONDITIONS,
+        computed=COMPUTED,
+        compose=COMPOSE,
+        backgrounds=BACKGROUNDS,
+        results=results,
+    )
+
+
+def form_values(values: dict[str, Any]) -> dict[str, Any]:
+    """What the fields of the form hold."""
+    regions = values.get("regions") or {}
+    rows = [{"handle": handle, **box_in_percent(where)} for handle, where in regions.items()][:NUM_REGIONS]
+    empty = {"handle": "", **dict.fromkeys(SIDES, "")}
+    names = ("steps", "guidance", "sampler", "negative", "subject_from")
+    return {
+        "scales": {},
+        **values,
+        "regions": [*rows, *[empty] * (NUM_REGIONS - len(rows))] if rows else [empty] * NUM_REGIONS,
+        "has_regions": bool(rows),
+        "changed": any(values.get(name, DEFAULTS[name]) != DEFAULTS[name] for name in names),
+    }
+
+
+def box_in_percent(where: Any) -> dict[str, Any]:
+    """A box "left,top,right,bottom" in shares of the picture -> its sides in percent."""
+    try:
+        left, top, right, bottom = (float(each) * 100 for each in str(where).split(","))
+    except ValueError:
+        return dict.fromkeys(SIDES, "")
+    return dict(zip(SIDES, (round(left), round(top), round(right - left), round(bottom - top)), strict=True))
+
+
+def values_of(picture: Picture, again: str = "") -> dict[str, Any]:
+    """The form's values for a picture painted before."""
+    known = {name: value for name, value in picture.settings.items() if name in (*DEFAULTS, "regions")}
+    scales = {str(each["id"]): each.get("scale", 1.0) for each in picture.concepts if each.get("id")}
+    values = {
+        **known,
+        "prompt": picture.prompt,
+        "seed": picture.seed,
+        "scales": scales,
+        "count": 1,
+        "parent": picture.id,
+    }
+    if again == "variations":
+        values |= {"seed": "", "count": 4}
+    if again == "refine":
+        values |= {"onto": picture.id, "start": 0.6}
+    return values
+
+
+# ------------------------------------------------------------------------------------------------------------- painting
+
+
+@router.post("/paint")
+async def paint(request: Request, form: Form) -> Response:
+    """Queue the painting; a script gets the panel that shows it, a browser without scripts the page of the job."""
+    payload = await run_in_threadpool(base_payload, request, form)
+    payload |= await canvas_of_form(request, form)
+    payload |= await conditions_of(request, form)
+    job_id = await run_in_threadpool(queue_job, request, "paint", payload, form)
+    if is_fragment(request):
+        return await run_in_threadpool(panel, request, job_id, "painted.html")
+    return go(request, f"/jobs/{job_id}")
+
+
+@router.get("/paint/{job_id}")
+def show_painted(request: Request, job_id: str) -> Response:
+    return panel(request, job_id, "painted_inner.html")
+
+
+def panel(request: Request, job_id: str, name: str) -> Response:
+    with reading(request) as session:
+        job = find_own(session, Job, job_id, user_of(request))
+        return render(request, name, j=job_view(job), pictures=pictures_of_job(session, job))
+
+
+def base_payload(request: Request, form: FormData) -> dict[str, Any]:
+    """Prompts, concepts and settings of the form."""
+    prompts = [text(form, "prompt", most=2000), *lines(form, "prompts", most=16)]
+    if not prompts[0]:
+        raise InputError("the prompt is empty; write what the picture shows")
+    with reading(request) as session:
+        concepts = concepts_of(session, user_of(request))
+        if parent := text(form, "parent", most=32):
+            visible_picture(session, parent, user_of(request))
+    style = text(form, "style", most=32)
+    by_id = {each.id: each for each in concepts}
+    if style in by_id and by_id[style].handle not in prompts[0]:
+        prompts = [f"{prompt}, in the style of {by_id[style].handle}" for prompt in prompts]
+    payload = {
+        "prompts": prompts,
+        "concepts": chosen_concepts(form, concepts, prompts),
+        "seed": whole(form, "seed", secrets.randbelow(1_000_000), most=2**31 - 1),
+        "count": whole(form, "count", 1, least=1, most=16),
+        "steps": whole(form, "steps", 25, least=1, most=200),
+        "guidance": decimal(form, "guidance", 4.0, least=0, most=30),
+        "subject_from": decimal(form, "subject_from", 0.0, least=0, most=1),
+        "sampler": named(form, "sampler", SAMPLERS),
+        "negative": text(form, "negative", most=2000),
+    }
+    if regions := regions_of(form):
+        payload |= {"regions": regions, "compose": named(form, "compose", COMPOSE)}
+        payload["background"] = named(form, "background", BACKGROUNDS)
+    return payload | ({"parent": parent} if parent else {})
+
+
+def named(form: FormData, name: str, options: tuple[tuple[str, str], ...]) -> str:
+    value = text(form, name, options[0][0], most=40)
+    if value not in dict(options):
+        raise InputError(f"{name} must be one of {', '.join(each for each, _ in options if each)}, not {value!r}")
+    return value
+
+
+def chosen_concepts(form: FormData, concepts: list[ConceptView], prompts: list[str]) -> list[dict[str, Any]]:
+    """The concepts that are ticked, and those whose handles the prompts name."""
+    ticked = set(form.getlist("concept"))
+    words = " ".join(prompts)
+    taken: dict[str, ConceptView] = {}
+    for each in concepts:
+        if each.id in ticked or (each.handle in words and each.handle not in taken):
+            taken[each.handle] = each
+    return [
+        {"id": each.id, "scale": decimal(form, f"scale-{each.id}", 1.0, least=0, most=2)} for each in taken.values()
+    ]
+
+
+def regions_of(form: FormData) -> dict[str, str]:
+    """Handle -> box "left,top,right,bottom" in shares of the picture. Raises `InputError` for a box beyond it."""
+    regions: dict[str, str] = {}
+    for k in range(NUM_REGIONS):
+        handle = text(form, f"region-{k}", most=128)
+        left, top, width, height = (decimal(form, f"{side}-{k}", 0, least=0, most=100) for side in SIDES)
+        if not handle or not width or not height:
+            continue
+        right, bottom = min(100.0, left + width), min(100.0, top + height)
+        if right <= left or bottom <= top:
+            raise InputError(f"the box of {handle} lies outside of the picture; left and top are below 100")
+        regions[handle] = ",".join(f"{value / 100:g}" for value in (left, top, right, bottom))
+    return regions
+
+
+async def conditions_of(request: Request, form: FormData) -> dict[str, Any]:
+    """Conditions that are given as pictures, or computed from one."""
+    name, given = named(form, "condition", CONDITIONS), await read_picture(request, form, "condition_file")
+    like = await read_picture(request, form, "like_file")
+    computed = [each for each in form.getlist("computed") if each in COMPUTED]
+    if bool(name) != bool(given):
+        raise InputError("a condition needs its name and its picture; one of them is missing")
+    if bool(like) != bool(computed):
+        raise InputError("choose the picture and what to compute from it: edges, lines or depth")
+    payload: dict[str, Any] = {}
+    if given:
+        payload["conditions"] = {name: await keep_picture(request, given.data)}
+    if like:
+        payload |= {"like": await keep_picture(request, like.data), "computed": computed}
+    return payload
+
+
+@router.post("/paint/settings")
+async def bring_back(request: Request, form: Form) -> Response:
+    """The page with the settings that a PNG of ours holds."""
+    picture = await read_picture(request, form, "picture")
+    if picture is None:
+        raise InputError("no picture came with the form; choose a PNG that limner painted")
+    story = await run_in_threadpool(metadata_of, picture.data)
+    concepts = await run_in_threadpool(known_concepts, request)
+    handles = {each.handle: each.id for each in concepts}
+    settings = story.get("settings") if isinstance(story.get("settings"), dict) else {}
+    values = {**DEFAULTS, **{name: settings[name] for name in DEFAULTS if name in settings and plain(settings[name])}}
+    prompt = str(story.get("prompt", ""))[:2000]
+    scales = {concept: 1.0 for handle, concept in handles.items() if handle in prompt}
+    seed = story.get("seed", "")
+    values |= {
+        "prompt": prompt,
+        "seed": seed if plain(seed) else "",
+        "scales": scales,
+        "count": 1,
+        "onto": "",
+        "parent": "",
+    }
+    return await run_in_threadpool(page, request, values, concepts)
+
+
+def known_concepts(request: Request) -> list[ConceptView]:
+    with reading(request) as session:
+        return concepts_of(session, user_of(request))
+
+
+def plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)

@@ -1,0 +1,123 @@
+"""The workflow `compare`: several concepts and the plain base on the same prompts and seeds, with scores."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from limner.core.files import check_folder
+from limner.core.wording import counted, shortened
+from limner.errors import InputError, PromptError
+
+from .controls import PAUSE, STOP, Controls
+from .events import CellPainted, Event, Message, Note, RunDone
+from .opening import choice_for, hash_note, open_base, open_encoders, read_concept
+from .score_request import images_of
+
+if TYPE_CHECKING:
+    from limner.core.concept import Concept
+
+    from .requests import BaseChoice, CompareRequest
+
+PLAIN = "plain base"
+"""Name of the row without a concept."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the comparison: a concept, or the plain base."""
+
+    name: str
+    concept: Concept | None
+
+    def text(self, template: str, noun: str) -> str:
+        """A prompt of this row, from one with {} for the subject."""
+        from limner.evaluation.datasets import fill_prompt
+
+        return fill_prompt(template, [noun]) if self.concept is None else template.replace("{}", self.concept.handle)
+
+
+def compare_request(
+    request: CompareRequest,
+    *,
+    open_base: Callable[[BaseChoice], Any] = open_base,
+    controls: Controls | None = None,
+) -> Iterator[Event]:
+    """Paint and score the cells of a comparison, row by row. `open_base` may return a base that is open already. A
+    pause or stop that `controls` carry takes effect after the current cell's seed.
+
+    Raises `PromptError` for a prompt that does not name the subject, and `WrongBase` for a concept of another base.
+    """
+    check_folder(request.out)
+    if not request.concepts or not request.prompts or not request.seeds:
+        raise InputError("a comparison needs a concept, a prompt and a seed, or more of each")
+    concepts = [read_concept(choice) for choice in request.concepts]
+    for concept, choice in zip(concepts, request.concepts, strict=True):
+        if note := hash_note(concept, choice.path):
+            yield Note(note)
+    templates = [template_of(prompt, concepts) for prompt in request.prompts]
+    base = open_base(choice_for(concepts[0], request.base, trust=request.concepts[0].trust))
+    rows = [Row(str(choice.path), concept) for choice, concept in zip(request.concepts, concepts, strict=True)]
+    rows = [*([Row(PLAIN, None)] if request.plain else []), *rows]
+    yield Message(f"{counted(len(rows), 'row')} of {counted(len(templates) * len(request.seeds), 'picture')}")
+    cells: list[CellPainted] = []
+    for cell in _cells(request, base, rows, templates, str(concepts[0].subject["noun"]), controls or Controls()):
+        cells.append(cell)
+        yield cell
+    table = [_summary(row, [cell for cell in cells if cell.row == k]) for k, row in enumerate(rows)]
+    yield RunDone({"rows": table, "cells": [cell.record for cell in cells]}, "\n".join(map(_line, table)))
+
+
+def template_of(prompt: str, concepts: Sequence[Concept]) -> str:
+    """The prompt with {} for the subject, which it names by {} or by the handle of any of the concepts."""
+    for concept in concepts:
+        prompt = prompt.replace(concept.handle, "{}")
+    if "{}" not in prompt:
+        handles = " or ".join(dict.fromkeys(concept.handle for concept in concepts))
+        raise PromptError(f"the prompt {shortened(prompt)!r} does not name the subject; write {{}} or {handles} in it")
+    return prompt
+
+
+def _cells(
+    request: CompareRequest, base: Any, rows: Sequence[Row], templates: Sequence[str], noun: str, controls: Controls
+) -> Iterator[CellPainted]:
+    """Every cell, painted and scored: a batch for each row and seed."""
+    from limner.engine.sample import PaintSettings
+
+    from .paint import paint
+    from .picture_scores import picture_scores
+
+    settings = PaintSettings(request.steps, request.guidance, "", request.negative)
+    references = images_of(request.references)
+    encoders = open_encoders(request.encoders, device=request.base.device)
+    judged = next(row.concept for row in rows if row.concept is not None)
+    for k, row in enumerate(rows):
+        own = row.concept
+        texts = [row.text(template, noun) for template in templates]
+        for seed in request.seeds:
+            if controls.take(PAUSE) or controls.take(STOP):
+                return
+            attached = [own] if own is not None else []
+            pictures = paint(base, texts, concepts=attached, seed=seed, settings=settings, any_base=request.any_base)
+            images = [picture.image for picture in pictures]
+            scores = picture_scores(base, own or judged, images, texts, references=references, encoders=encoders)
+            for column, (picture, score) in enumerate(zip(pictures, scores, strict=True)):
+                path = request.out / f"{k:02}-{column:02}-{seed}.png"
+                picture.save(path, overwrite=request.overwrite)
+                yield CellPainted(row.name, request.prompts[column], seed, path, score, picture.prompt, k, column)
+
+
+def _summary(row: Row, cells: Sequence[CellPainted]) -> dict[str, Any]:
+    """The means of a row's scores."""
+    names = list(dict.fromkeys(name for cell in cells for name in cell.scores))
+    values = {name: [cell.scores[name] for cell in cells if name in cell.scores] for name in names}
+    means = {name: round(statistics.fmean(each), 4) for name, each in values.items()}
+    method = row.concept.method if row.concept is not None else ""
+    return {"concept": row.name, "method": method, "pictures": len(cells), "scores": means}
+
+
+def _line(row: dict[str, Any]) -> str:
+    scores = "  ".join(f"{name} {value:.3f}" for name, value in row["scores"].items())
+    return f"{row['concept']} {row['method']}: {scores}"

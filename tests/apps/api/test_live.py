@@ -1,0 +1,254 @@
+"""A real server on this machine, with the pocket base: the official client of OpenAI, slow clients, the end."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from PIL import Image, ImageChops
+from starlette.testclient import TestClient
+
+import limner
+from limner.apps.api.app import create_app
+from limner.apps.api.config import Config, Limits
+from limner.apps.api.serve import StudioServer, count_tokens, listen, make_server
+from limner.apps.cli.main import main
+from limner.apps.jobs.database import open_database
+from limner.apps.jobs.tables import Concept, Job, now
+from limner.core.subject import Subject
+from limner.errors import InputError
+
+from .conftest import png
+
+
+@pytest.fixture(scope="module")
+def live(base: Any, rex: Subject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, StudioServer]]:
+    """A server's address, and the server; its user has the concept rex."""
+    folder = tmp_path_factory.mktemp("studio")
+    limits = Limits(idle_seconds=0.5, head_seconds=0.5)
+    up = threading.Event()
+    server = make_server(Config(data=folder, port=0, quiet=True, limits=limits), up.set)
+    with listen("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        assert up.wait(20)
+        services = server.config.app.state.services  # type: ignore[union-attr]
+        services.painter.bases.open_base = lambda choice: base
+        concept = limner.learn(base, rex, method="textual_inversion", steps=2)
+        file = concept.save(folder / "rex.safetensors")
+        with services.database.session() as session:
+            about = {"handle": concept.handle, "noun": "dog", "method": concept.method, "base": "pocket"}
+            header = {"method": concept.method, "subject": concept.subject}
+            sha256 = services.files.put_file(file)
+            session.add(Concept(owner_id=services.me.id, name="rex", sha256=sha256, header=header, **about))
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", server
+        server.handle_exit(signal.SIGTERM, None)
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def openai_client(live: tuple[str, StudioServer]) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{live[0]}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def opened(data: str | None) -> Image.Image:
+    assert data is not None
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def difference(one: Image.Image, other: Image.Image) -> int:
+    """The largest difference of two pictures, of 255."""
+    extrema: Any = ImageChops.difference(one.convert("L"), other.convert("L")).getextrema()
+    return int(extrema[1])
+
+
+FEW: dict[str, Any] = {"num_inference_steps": 2, "seed": 3}
+
+
+def test_openais_client_lists_models_paints_and_edits(openai_client: openai.OpenAI) -> None:
+    assert [model.id for model in openai_client.models.list()] == ["pocket", "rex"]
+    assert openai_client.models.retrieve("rex").object == "model"
+    answer = openai_client.images.generate(prompt="a dog on a beach", model="rex", n=2, extra_body=FEW)
+    assert answer.data is not None
+    assert [each.revised_prompt for each in answer.data] == ["a <rex> on a beach"] * 2
+    assert answer.usage is not None
+    assert answer.usage.output_tokens > 0
+    first, second = (opened(each.b64_json) for each in answer.data)
+    assert first.size == (128, 128)
+    assert first.tobytes() != second.tobytes()
+    again = openai_client.images.generate(prompt="a <rex> on a beach", model="rex", extra_body=FEW)
+    assert again.data is not None
+    # alone or in a batch, sums are taken in another order
+    assert difference(opened(again.data[0].b64_json), first) <= 2
+    base = openai_client.images.generate(prompt="a dog on a beach", model="pocket", extra_body=FEW)
+    assert base.data is not None
+    assert opened(base.data[0].b64_json).tobytes() != first.tobytes()
+    edit = openai_client.images.edit(
+        image=("a.png", png("green")), prompt="a dog", model="rex", extra_body={"seed": "1"}
+    )
+    assert edit.data is not None
+    assert opened(edit.data[0].b64_json).size == (128, 128)
+
+
+def test_openais_client_reads_a_stream(openai_client: openai.OpenAI) -> None:
+    events = list(openai_client.images.generate(prompt="a dog", stream=True, extra_body=FEW))
+    assert [event.type for event in events] == ["image_generation.completed"]
+    event: Any = events[0]
+    assert opened(event.b64_json).size == (128, 128)
+    edits = list(
+        openai_client.images.edit(
+            image=("a.png", png()), prompt="a dog", stream=True, extra_body={"num_inference_steps": 2}
+        )
+    )
+    assert [event.type for event in edits] == ["image_edit.completed"]
+
+
+def test_openais_client_raises_its_own_errors(openai_client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="no model"):
+        openai_client.images.generate(prompt="x", model="nothing")
+    with pytest.raises(openai.BadRequestError, match="no path or URL"):
+        openai_client.images.generate(prompt="x", extra_body={"lora": {"name": "rex", "path": "/etc/passwd"}})
+    with pytest.raises(openai.BadRequestError, match="<bo>"):
+        openai_client.images.generate(prompt="a <bo>", model="rex", extra_body={"lora": {"name": "rex"}})
+    with pytest.raises(openai.BadRequestError) as error:
+        openai_client.images.generate(prompt="x", size="3x3")  # type: ignore[call-overload]
+    assert error.value.param == "size"
+
+
+def test_requests_that_come_together_are_painted_in_one_batch(openai_client: openai.OpenAI) -> None:
+    def paint(k: int) -> int:
+        model = ("rex", "pocket")[k % 2]
+        answer: Any = openai_client.images.generate(prompt="a dog", model=model, extra_body={**FEW, "seed": k})
+        return int(answer.metrics["pictures_in_batch"])
+
+    with ThreadPoolExecutor(6) as pool:
+        batches = list(pool.map(paint, range(6)))
+    assert max(batches) > 1
+
+
+def test_a_subject_is_taught_through_the_api(live: tuple[str, StudioServer], rex: Subject) -> None:
+    with httpx.Client(base_url=live[0], timeout=30) as client:
+        files = []
+        for k, picture in enumerate(rex.pictures):
+            buffer = io.BytesIO()
+            assert picture.image is not None
+            picture.image.save(buffer, "PNG")
+            files.append(("pictures", (f"{k}.png", buffer.getvalue())))
+        about = {"name": "max", "noun": "dog"}
+        subject = client.post("/api/subjects", data=about, files=files).raise_for_status().json()["id"]
+        quick = {"method": "textual_inversion", "settings": {"steps": 2}, "preview": 0, "score": False, "check": False}
+        job = client.post("/api/jobs", json={"kind": "learn", "payload": {"subject": subject, **quick}}).json()["id"]
+        with client.stream("GET", f"/api/jobs/{job}/events") as events:
+            lines = [line.removeprefix("data: ") for line in events.iter_lines() if line.startswith("data: ")]
+        kinds = [json.loads(line)["event"] for line in lines]
+        assert {"update_done", "concept_saved", "run_done"} <= set(kinds)
+        over = json.loads(lines[-1])
+        assert (over["event"], over["state"]) == ("job_over", "done"), client.get(f"/api/jobs/{job}").json()
+        assert client.get("/v1/models/max").json()["handle"] == "<max>"
+        body = {"prompt": "a dog", "model": "max", **FEW}
+        assert client.post("/v1/images/generations", json=body).json()["data"][0]["revised_prompt"] == "a <max>"
+
+
+def test_clients_that_send_slowly_are_sent_away(live: tuple[str, StudioServer]) -> None:
+    host, port = live[0].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as head, socket.create_connection((host, int(port))) as body:
+        head.settimeout(5)
+        body.settimeout(5)
+        head.sendall(b"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\nX-")
+        about = b"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        body.sendall(about + b"Content-Length: 50\r\n\r\n{")
+        assert head.recv(100) == b""
+        assert b" 408 " in body.recv(1000)
+
+
+@pytest.mark.parametrize("head", [b"\0" * 100, b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"x" * 100_000, b"{}\r\n\r\n"])
+def test_bytes_that_are_no_request_are_answered_or_dropped(live: tuple[str, StudioServer], head: bytes) -> None:
+    host, port = live[0].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.settimeout(5)
+        connection.sendall(head + b"\r\n\r\n")
+        try:
+            answer = connection.recv(1000)
+        except ConnectionResetError:
+            answer = b""
+        assert answer == b"" or b" 4" in answer[:15]
+    assert httpx.get(f"{live[0]}/healthz").status_code == 200
+
+
+# ------------------------------------------------------------------------------------------------------- limner studio
+
+
+def test_a_server_for_other_machines_is_refused_without_a_token(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", str(tmp_path)]
+    assert main(["studio", "--host", "0.0.0.0", "--port", "0", *data]) == 1
+    assert f"limner users add NAME --data {tmp_path}" in capsys.readouterr().err
+    assert main(["users", "add", "ann", *data]) == 0
+    database = open_database(f"sqlite:///{tmp_path}/studio.db")
+    assert count_tokens(database) == 1
+    database.close()
+
+
+def test_a_job_of_a_killed_server_goes_on_at_once_and_two_servers_share_no_folder(tmp_path: Path) -> None:
+    def start() -> TestClient:
+        return TestClient(create_app(Config(data=tmp_path, quiet=True)), base_url="http://127.0.0.1")
+
+    with start() as client:
+        services = client.app.state.services  # type: ignore[attr-defined]
+        with pytest.raises(InputError, match="another limner studio"), start():
+            pass
+        slow = services.workers.workers[1].name
+    database = open_database(f"sqlite:///{tmp_path}/studio.db")
+    with database.session() as session:
+        late = now() + timedelta(hours=1)
+        job = Job(owner_id=services.me.id, kind="learn", state="running", worker=slow, lease=late, claimed=now())
+        session.add(job)
+        session.flush()
+        number = job.id
+    with start() as client:
+        end = time.monotonic() + 10
+        while (job_now := client.get(f"/api/jobs/{number}").json())["state"] in ("running", "queued"):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    # the payload is empty, so that the worker that claimed the job could not run it
+    assert (job_now["state"], job_now["attempts"]) == ("failed", 1)
+    database.close()
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with listen("127.0.0.1", 0) as taken, pytest.raises(InputError, match="--port"):
+        listen("127.0.0.1", taken.getsockname()[1])
+
+
+def test_the_command_serves_and_ends_when_it_is_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "limner", "studio", "--port", "0", "--data", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        address = line.split()[2]
+        stream = httpx.stream("GET", f"{address}/api/events", timeout=20)
+        with stream as answer:
+            assert answer.status_code == 200
+            start = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            list(answer.iter_lines())
+        assert process.wait(20) == 0
+        assert time.monotonic() - start < 10

@@ -1,0 +1,161 @@
+"""Users, tokens, access and shares, deletion, and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from limner.apps.jobs import access, retention, users
+from limner.apps.jobs.access import NotFound, find, find_concept, may_read_file, may_use, visible_concepts
+from limner.apps.jobs.database import Database
+from limner.apps.jobs.files import Files
+from limner.apps.jobs.queue import claim, finish, submit
+from limner.apps.jobs.tables import Audit, Concept, File, Picture, Reference, Subject, Token, User
+from limner.apps.jobs.uploads import store
+from limner.errors import InputError, UnknownName
+
+Make = Callable[[str], User]
+
+
+def concept(database: Database, owner: User, name: str = "rex", sha256: str = "0" * 64) -> Concept:
+    with database.session() as session:
+        row = Concept(owner_id=owner.id, name=name, handle=f"<{name}>", sha256=sha256)
+        session.add(row)
+    return row
+
+
+def test_a_token_opens_its_user_and_is_kept_as_a_hash(database: Database, user: User) -> None:
+    secret = users.create_token(database, user.id, label="laptop")
+    found = users.user_of_token(database, secret)
+    assert found is not None
+    assert found.id == user.id
+    with database.reading() as session:
+        (row,) = session.scalars(select(Token)).all()
+    assert secret not in (row.sha256, row.label)
+    assert len(secret) > 40
+    assert row.last_used is not None
+    assert users.user_of_token(database, secret + "x") is None
+
+
+def test_revoked_tokens_and_disabled_users_open_nothing(database: Database, user: User) -> None:
+    first, second = (users.create_token(database, user.id) for _ in range(2))
+    with database.reading() as session:
+        row = session.scalars(select(Token).where(Token.sha256 == users._hashed(first))).one()
+    users.revoke_token(database, row.id)
+    assert users.user_of_token(database, first) is None
+    assert users.user_of_token(database, second) is not None
+    users.set_disabled(database, "ann", True)
+    assert users.user_of_token(database, second) is None
+    users.set_disabled(database, "ann", False)
+    assert users.user_of_token(database, second) is not None
+
+
+def test_names_and_roles_are_checked(database: Database, user: User) -> None:
+    for name in ("ann", "", "A", "../x", "a" * 65, "<b>"):
+        with pytest.raises(InputError):
+            users.create_user(database, name)
+    with pytest.raises(UnknownName, match="role"):
+        users.create_user(database, "bob", role="king")
+    with pytest.raises(InputError, match="0 \\(no limit\\)"):
+        users.create_user(database, "bob", most_jobs=-1)
+    with pytest.raises(UnknownName, match="user"):
+        users.set_disabled(database, "nobody", True)
+
+
+def test_the_one_user_without_login_is_an_admin_and_one(database: Database) -> None:
+    first, second = users.me(database), users.me(database)
+    assert (first.id, first.role) == (second.id, "admin")
+
+
+def test_owners_shares_and_admins(database: Database, users: Make) -> None:
+    from limner.apps.jobs.users import create_user
+
+    ann, bob, eve, admin = users("ann"), users("bob"), users("eve"), create_user(database, "root", role="admin")
+    row = concept(database, ann)
+    with database.session() as session:
+        access.share(session, ann, row.id, bob.id)
+        access.share(session, ann, row.id, bob.id)  # twice is once
+    with database.reading() as session:
+        assert [len(visible_concepts(session, each)) for each in (ann, bob, eve, admin)] == [1, 1, 0, 1]
+        assert [may_use(session, each, row) for each in (ann, bob, eve, admin)] == [True, True, False, True]
+        assert [access.may_change(each, row) for each in (ann, bob, eve, admin)] == [True, False, False, True]
+        with pytest.raises(NotFound, match="there is no concept"):
+            find(session, eve, Concept, row.id)
+    with database.session() as session, pytest.raises(NotFound):
+        access.share(session, bob, row.id, eve.id)
+    with database.session() as session:
+        access.unshare(session, ann, row.id, bob.id)
+    with database.reading() as session:
+        assert not may_use(session, bob, row)
+        actions = session.scalars(select(Audit.action).where(Audit.about == row.id).order_by(Audit.id)).all()
+    assert actions == ["concept.share", "concept.unshare"]
+
+
+def test_ones_own_concept_comes_before_a_shared_one_of_the_name(database: Database, users: Make) -> None:
+    ann, bob = users("ann"), users("bob")
+    theirs, mine = concept(database, ann), concept(database, bob)
+    with database.session() as session:
+        access.share(session, ann, theirs.id, bob.id)
+    with database.reading() as session:
+        assert find_concept(session, bob, "rex").id == mine.id
+        assert find_concept(session, bob, theirs.id).id == theirs.id
+        with pytest.raises(NotFound):
+            find_concept(session, bob, "other")
+
+
+def test_files_are_read_by_those_whose_things_name_them(database: Database, files: Files, users: Make) -> None:
+    ann, bob = users("ann"), users("bob")
+    sha256 = store(database, files, b"picture", owner=ann.id, media_type="image/png")
+    with database.reading() as session:
+        assert may_read_file(session, ann, sha256)
+        assert not may_read_file(session, bob, sha256)
+    with database.session() as session:
+        session.add(Picture(owner_id=bob.id, sha256=sha256))
+    with database.reading() as session:
+        assert may_read_file(session, bob, sha256)
+
+
+def test_deleting_removes_the_files_that_nobody_else_names(database: Database, files: Files, users: Make) -> None:
+    ann = users("ann")
+    face, shared, weights = (
+        store(database, files, data, owner=ann.id, media_type="image/png") for data in (b"face", b"shared", b"weights")
+    )
+    with database.session() as session:
+        photos = [Reference(sha256=face), Reference(sha256=shared)]
+        subject = Subject(owner_id=ann.id, name="rex", noun="dog", pictures=photos)
+        picture = Picture(owner_id=ann.id, sha256=shared)
+        session.add_all([subject, picture])
+    row = concept(database, ann, sha256=weights)
+    assert retention.delete_subject(database, files, ann, subject.id) == [face]
+    assert retention.delete_concept(database, files, ann, row.id) == [weights]
+    assert list(files.all()) == [shared]
+    assert retention.delete_picture(database, files, ann, picture.id) == [shared]
+    assert list(files.all()) == []
+    with database.reading() as session:
+        assert session.scalars(select(File)).all() == []
+        assert visible_concepts(session, ann) == []
+        actions = set(session.scalars(select(Audit.action)))
+    assert {"subject.delete", "concept.delete", "picture.delete"} <= actions
+
+
+def test_nobody_deletes_what_is_anothers(database: Database, files: Files, users: Make) -> None:
+    ann, bob = users("ann"), users("bob")
+    row = concept(database, ann)
+    with database.session() as session:
+        access.share(session, ann, row.id, bob.id)
+    with pytest.raises(NotFound):
+        retention.delete_concept(database, files, bob, row.id)
+
+
+def test_a_job_is_deleted_once_it_is_over(database: Database, files: Files, user: User) -> None:
+    id = submit(database, owner=user.id, kind="export", payload={})
+    with pytest.raises(InputError, match="cancel it"):
+        retention.delete_job(database, files, user, id)
+    assert claim(database, worker="w")
+    sha256 = store(database, files, b"export", owner=user.id, media_type="application/octet-stream")
+    result: dict[str, Any] = {"files": [{"name": "rex.safetensors", "sha256": sha256, "bytes": 6}]}
+    finish(database, id, "w", "done", result=result)
+    assert retention.delete_job(database, files, user, id) == [sha256]
