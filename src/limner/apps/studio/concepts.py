@@ -136,11 +136,11 @@ def advice_for(session: Session, concept: Concept, label: str) -> tuple[dict[str
     before = dict(job.payload) if job is not None and job.kind == "learn" and job.payload.get("subject") else {}
     if not label or not (before or concept.subject_id):
         return None
-    kept = {name: before[name] for name in ("goal", "hold_out") if name in before}
+    unchanged = {name: before[name] for name in ("goal", "hold_out") if name in before}
     base = BaseChoice(name=concept.base or "pocket")
     about: dict[str, Any] = {"kind": concept.kind, "method": concept.method, "settings": settings_of(concept)}
     try:
-        advice = advise(LearnRequest(pictures=(), base=base, **about, **kept), label)
+        advice = advise(LearnRequest(pictures=(), base=base, **about, **unchanged), label)
     except LimnerError:
         # a method or a setting that this version does not know
         return None

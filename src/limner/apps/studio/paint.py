@@ -97,7 +97,7 @@ def page(request: Request, values: dict[str, Any], concepts: list[ConceptView]) 
 
 
 def form_values(values: dict[str, Any]) -> dict[str, Any]:
-    """What the fields of the form hold."""
+    """The values of the form's fields."""
     regions = values.get("regions") or {}
     rows = [{"handle": handle, **box_in_percent(where)} for handle, where in regions.items()][:NUM_REGIONS]
     empty = {"handle": "", **dict.fromkeys(SIDES, "")}

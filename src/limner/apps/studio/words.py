@@ -65,7 +65,7 @@ DONE = {
 class ScoreRow(NamedTuple):
     name: str
     value: str
-    width: float  # of a bar, 0 to 100
+    width: float  # percent of the bar
     words: str
     help: str
 
