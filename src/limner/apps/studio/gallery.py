@@ -46,7 +46,7 @@ def show(
         )
         boards = boards_of(session, user)
     more = len(pictures) > PAGE
-    chosen = {"q": q[:200], "board": board, "favourites": favourites, "every": every}
+    chosen: dict[str, Any] = {"q": q[:200], "board": board, "favourites": favourites, "every": every}
     return render(
         request,
         "gallery.html",

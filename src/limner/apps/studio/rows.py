@@ -71,7 +71,7 @@ def covers_of(session: Session, concepts: Sequence[Concept]) -> dict[str, str]:
     jobs = {each.job_id: each for each in concepts if each.job_id}
     known = select(Picture).where(Picture.job_id.in_(jobs), Picture.deleted.is_(None)).order_by(Picture.created)
     for picture in session.scalars(known) if jobs else ():
-        covers[jobs[picture.job_id].id] = picture.id
+        covers[jobs[str(picture.job_id)].id] = picture.id
     rest = [each for each in concepts if each.id not in covers]
     for concept in rest[:60]:
         names = cast(Picture.concepts, String).contains(concept.id)
