@@ -296,7 +296,7 @@ def test_what_is_not_finite_is_never_saved(base: Any, rex: Subject) -> None:
 def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from limner.workflows import learn_together as together
+    from limner.workflows import together
     from limner.workflows.learn_many import train_stacked
 
     pets = tmp_path / "pets"
@@ -364,7 +364,7 @@ def test_together_goes_on_from_one_update_of_all(
 ) -> None:
     """Killed between the files of two subjects, a pass goes on with both from one update, also where one is done."""
     from limner.engine import checkpoint
-    from limner.workflows import learn_together as together
+    from limner.workflows import together
     from limner.workflows.learn_many import train_stacked
 
     pets = tmp_path / "pets"

@@ -15,7 +15,6 @@ from limner.core.files import is_ours
 from limner.core.subject import Subject
 from limner.engine.checkpoint import CHECKPOINT
 from limner.errors import UnknownName
-from limner.workflows import learn_together
 from limner.workflows.controls import WISHES, Controls
 from limner.workflows.events import (
     ConceptSaved,
@@ -32,6 +31,7 @@ from limner.workflows.events import (
 )
 from limner.workflows.requests import LearnRequest, PaintRequest, Request
 from limner.workflows.run import run
+from limner.workflows.together import UNFINISHED
 from tests.helpers import same, save_pictures, untouched
 
 STEPS = 4
@@ -188,7 +188,7 @@ def test_many_subjects_pause_save_and_stop(asking: Callable[..., list[Event]], f
         return when
 
     first = asking(request, once("pause"))
-    assert first[-1] == Paused(tmp_path / "out" / learn_together.UNFINISHED)
+    assert first[-1] == Paused(tmp_path / "out" / UNFINISHED)
     second = asking(replace(request, resume=True), once("save", "stop"))
     assert [state.path.parent.parent.name for state in of(second, StateSaved)] == ["bo", "rex"]
     done = second[-1]

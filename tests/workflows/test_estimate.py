@@ -11,7 +11,8 @@ from limner.errors import TeachingError
 from limner.workflows import estimate
 from limner.workflows.choose_method import measured
 from limner.workflows.events import CostEstimated, Message, RunDone
-from limner.workflows.quick_estimate import Speed, picture_seconds, quick_estimate, store_speed, stored_speed
+from limner.workflows.form import picture_seconds
+from limner.workflows.quick_estimate import Speed, quick_estimate, store_speed, stored_speed
 from limner.workflows.requests import BaseChoice, EstimateRequest
 from limner.workflows.run import run
 from tests.helpers import untouched

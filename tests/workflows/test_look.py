@@ -89,10 +89,10 @@ def test_a_face_is_found_and_needs_consent(look: Callable[..., SubjectRead], tmp
     read = look(folder, noun="person", kind="face")
     assert read.consent[0] == "person"
     assert not read.unclear
-    for picture in read.pictures:
-        (face,) = picture.faces
+    for seen in read.pictures:
+        (face,) = seen.faces
         assert face.chosen
-        left, top, right, bottom = picture.crop
+        left, top, right, bottom = seen.crop
         assert left <= face.box[0] and face.box[2] <= right and top <= face.box[1]  # noqa: PT018
         assert right - left == bottom - top
 

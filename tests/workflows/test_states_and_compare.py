@@ -20,7 +20,7 @@ from limner.pocket.subjects import toy
 from limner.pocket.world.grammar import PLACES
 from limner.workflows.compare import PLAIN, template_of
 from limner.workflows.controls import Controls
-from limner.workflows.events import CellPainted, ConceptSaved, Event, RunDone, StatePainted
+from limner.workflows.events import CellPainted, ConceptSaved, Event, PictureSaved, RunDone, StatePainted
 from limner.workflows.picture_scores import picture_scores
 from limner.workflows.requests import (
     CompareRequest,
@@ -28,10 +28,12 @@ from limner.workflows.requests import (
     ImportRequest,
     LearnRequest,
     MergeRequest,
+    PaintRequest,
     Request,
     StatesRequest,
 )
 from limner.workflows.run import run
+from limner.workflows.score_request import images_of
 from limner.workflows.states import states_of
 from tests.helpers import learn_fast, open_image, same, save_pictures
 
@@ -129,6 +131,23 @@ def test_concepts_and_the_plain_base_are_compared_on_the_same_prompts_and_seeds(
     assert (
         max(high for _, high in cast("Any", difference.getextrema())) <= 2
     )  # rounding: there it is one of two in a batch
+
+
+def test_painted_pictures_are_scored_where_that_is_asked(
+    base: Any, learned: Path, photos: Path, tmp_path: Path
+) -> None:
+    choice, prompts = ConceptChoice(path=learned), ("<rex> on the beach", "<rex> in the snow")
+    request = PaintRequest(
+        prompts=prompts, concepts=(choice,), score=True, references=photos, out=tmp_path / "a", **FEW
+    )
+    events, _ = done(base, request)
+    saved = [event for event in events if isinstance(event, PictureSaved)]
+    assert all({"likeness", "prompt_accuracy", "copy"} <= set(event.scores) for event in saved)
+    concept, references = limner.Concept.load(learned), images_of(photos)
+    alone = picture_scores(base, concept, [open_image(saved[1].path)], [prompts[1]], references=references)
+    assert alone == [saved[1].scores]
+    events, _ = done(base, replace(request, prompts=prompts[:1], score=False, out=tmp_path / "b"))
+    assert not next(event for event in events if isinstance(event, PictureSaved)).scores
 
 
 def test_a_comparison_that_is_stopped_keeps_what_was_painted(base: Any, learned: Path, tmp_path: Path) -> None:

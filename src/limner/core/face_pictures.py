@@ -100,7 +100,7 @@ class FacesSeen:
     """The faces that were found in a photograph, from left to right."""
 
     faces: tuple[FoundFace, ...]
-    faults: tuple[str, ...]  # of each: the reason why it cannot be learned from; empty for one that can
+    faults: tuple[str, ...]  # the reason why each cannot be learned from; empty for one that can
     chosen: int | None  # place of the person's face among them; None where none is taken
 
 
@@ -109,10 +109,10 @@ def faces_seen(
 ) -> tuple[list[FacesSeen], str]:
     """The faces in each picture, as `faces_alone` sees them, without cutting them out; and the reason where it is not
     clear which person is meant, else empty. The arguments are those of `faces_alone`."""
-    found = [tuple(networks.find(picture.image)) if picture.image is not None else () for picture in pictures]
-    faults = [tuple(_fault(face) for face in faces) for faces in found]
+    detected = [tuple(networks.find(picture.image)) if picture.image is not None else () for picture in pictures]
+    faults = [tuple(_fault(face) for face in faces) for faces in detected]
     shown = []
-    for index, (picture, faces, whys) in enumerate(zip(pictures, found, faults, strict=True)):
+    for index, (picture, faces, whys) in enumerate(zip(pictures, detected, faults, strict=True)):
         usable = tuple(face for face, why in zip(faces, whys, strict=True) if not why)
         if usable and picture.image is not None:
             shown.append(_Shown(index, picture, picture.image, usable))
@@ -124,9 +124,9 @@ def faces_seen(
         unclear = str(error)
     places = [
         next((k for k, face in enumerate(faces) if face is chosen.get(index)), None)
-        for index, faces in enumerate(found)
+        for index, faces in enumerate(detected)
     ]
-    return [FacesSeen(*each) for each in zip(found, faults, places, strict=True)], unclear
+    return [FacesSeen(*each) for each in zip(detected, faults, places, strict=True)], unclear
 
 
 def _fault(face: FoundFace) -> str:

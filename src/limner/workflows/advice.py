@@ -1,4 +1,4 @@
-"""What to try after a diagnosis: the next request to learn, and the sentence that says it. Loads nothing heavy."""
+"""The next request to try after a diagnosis, and the sentence about it. Nothing heavy is loaded here."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def try_next(request: LearnRequest, diagnosis: Diagnosis | str, *, method: str =
 
 
 def advise(request: LearnRequest, diagnosis: Diagnosis | str, *, method: str = "") -> Advice | None:
-    """What to try next. Only settings that the method has are changed. None for a concept that is balanced, and where
-    nothing is left to change.
+    """Advise on the next request. Only settings that the method has are changed. None for a concept that is balanced,
+    and where nothing is left to change.
 
     Args:
         request: the request that the concept was learned by.

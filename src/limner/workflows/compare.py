@@ -99,8 +99,8 @@ def _cells(
         for seed in request.seeds:
             if controls.take(PAUSE) or controls.take(STOP):
                 return
-            worn = [own] if own is not None else []
-            pictures = paint(base, texts, concepts=worn, seed=seed, settings=settings, any_base=request.any_base)
+            attached = [own] if own is not None else []
+            pictures = paint(base, texts, concepts=attached, seed=seed, settings=settings, any_base=request.any_base)
             images = [picture.image for picture in pictures]
             scores = picture_scores(base, own or judged, images, texts, references=references, encoders=encoders)
             for column, (picture, score) in enumerate(zip(pictures, scores, strict=True)):

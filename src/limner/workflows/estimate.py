@@ -52,21 +52,21 @@ def estimate_request(
         "device": request.base.device,
     }
     name, device = request.base.name, request.base.device
-    found = quick_estimate(request.goal, request.kind, name, **about)
-    known, base = found.seconds is not None, None
+    guess = quick_estimate(request.goal, request.kind, name, **about)
+    known, base = guess.seconds is not None, None
     if request.measure and known and (request.anew or stored_speed(name, device) is None):
         yield Message("measuring this machine's speed")
         base = open_base(request.base)
         store_speed(measure_speed(base), name, device)
-        found = quick_estimate(request.goal, request.kind, name, **about)
+        guess = quick_estimate(request.goal, request.kind, name, **about)
     if request.measure and not known:
-        yield Message(f"measuring a few updates of {found.method}")
+        yield Message(f"measuring a few updates of {guess.method}")
         base = base or open_base(request.base)
-        found = _by_updates(request, found, base)
+        guess = _by_updates(request, guess, base)
     elif not known:
-        found = replace(found, basis=f"{found.basis}; open the base to measure them")
-    memory, memory_basis = _memory(request, found, base)
-    event = CostEstimated(found.method, found.why, found.seconds, found.between, found.basis, memory, memory_basis)
+        guess = replace(guess, basis=f"{guess.basis}; open the base to measure them")
+    memory, memory_basis = _memory(request, guess, base)
+    event = CostEstimated(guess.method, guess.why, guess.seconds, guess.between, guess.basis, memory, memory_basis)
     yield event
     yield RunDone(event.record, _line(event))
 
@@ -113,17 +113,17 @@ def picture_seconds(base: Any) -> list[float]:
     return seconds
 
 
-def _by_updates(request: EstimateRequest, found: Estimate, base: Any) -> Estimate:
+def _by_updates(request: EstimateRequest, guess: Estimate, base: Any) -> Estimate:
     """The estimate for a method that was not measured on this base, from a few of its own updates; unknown, with the
     reason, where it cannot learn from the pictures that stand in for the subject's."""
     try:
-        seconds = _measured_updates(request, found.method, base)
+        seconds = _measured_updates(request, guess.method, base)
     except LimnerError as error:
-        return replace(found, basis=f"{found.method} could not be measured: {error}")
+        return replace(guess, basis=f"{guess.method} could not be measured: {error}")
     limit = request.budget if request.budget is not None else float("inf")
     least, middle, most = (round(min(sum(values), limit), 1) for values in zip(*seconds, strict=True))
     return replace(
-        found,
+        guess,
         seconds=middle,
         between=(least, most),
         basis=f"{UPDATES} updates of each stage, measured on this machine",
@@ -181,16 +181,16 @@ def stand_in(request: EstimateRequest, base: Any) -> Subject:
 # --------------------------------------------------------------------------------------------------------- the memory
 
 
-def _memory(request: EstimateRequest, found: Estimate, base: Any) -> tuple[float | None, str]:
+def _memory(request: EstimateRequest, guess: Estimate, base: Any) -> tuple[float | None, str]:
     """Peak memory in bytes, and where it is from, or why it is unknown."""
-    if found.memory_bytes is not None and measured(request.base.name):
-        return found.memory_bytes, "measured: the process at its peak, from reading the photos to the page"
+    if guess.memory_bytes is not None and measured(request.base.name):
+        return guess.memory_bytes, "measured: the process at its peak, from reading the photos to the page"
     choice = request.base
     if choice.name.endswith(".safetensors") and base is None:
         return None, "the size of a single file is unknown before it is loaded"
     try:
-        return _counted_memory(request, found.method, base), "estimated from the shapes of the networks"
-    except (LimnerError, RuntimeError, NotImplementedError) as error:  # a part that needs values on torch's meta device
+        return _counted_memory(request, guess.method, base), "estimated from the shapes of the networks"
+    except (LimnerError, RuntimeError) as error:  # a part that needs values on torch's meta device
         return None, f"it cannot be estimated before the base is open: {str(error).splitlines()[0][:200]}"
 
 

@@ -64,7 +64,7 @@ class PictureRead:
     sha256: str  # hash of its pixels
     width: int
     height: int
-    orientation: int  # of its EXIF, from 1 (upright) to 8; the picture was turned upright by it
+    orientation: int  # orientation in its EXIF, from 1 (upright) to 8; the picture was turned upright by it
     crop: tuple[int, int, int, int]  # left, top, right, bottom of the part that is learned from
     picture: Path  # a PNG of it, of at most `look_subject.SHOWN` pixels a side
     mask: Path | None = None  # a PNG of the picture's size, white where the subject is
@@ -86,7 +86,7 @@ class SubjectRead(Event):
     duplicates: tuple[tuple[str, str], ...] = ()  # names of near-duplicates and copies
     unread: tuple[tuple[str, str], ...] = ()  # name of each file that is left out, and the reason
     photographs: bool | None = None  # whether they look like photographs, not like renders; None where nobody asked
-    consent: tuple[str, ...] = ()  # who must consent before training: "person", "guardian"; empty: nobody
+    consent: tuple[str, ...] = ()  # people who must consent before training: "person", "guardian"; empty: nobody
     unclear: str = ""  # the question where several people are shown and none of them recurs
     notes: tuple[str, ...] = ()
 
@@ -109,7 +109,7 @@ class CostEstimated(Event):
 
     method: str
     why: str
-    seconds: float | None  # of painting class images and of training
+    seconds: float | None  # for painting class images and for training
     between: tuple[float, float] | None
     basis: str
     memory_bytes: float | None  # at the peak
@@ -145,7 +145,7 @@ class SamplePainted(Event):
     paths: tuple[Path, ...]
     prompts: tuple[str, ...] = ()
     seed: int = 0
-    scores: tuple[Mapping[str, float], ...] = ()  # of each picture; empty where the base has no judges
+    scores: tuple[Mapping[str, float], ...] = ()  # scores of each picture; empty where the base has no judges
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,7 @@ class PictureSaved(Event):
     path: Path
     prompt: str
     seed: int
+    scores: Mapping[str, float] = field(default_factory=dict)  # see `limner.workflows.picture_scores`
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Field:
     help: str
     choices: tuple[str, ...] = ()  # the values of a text, where only some are allowed
     full_size_default: Any = None  # on a full-size base
-    least: float | None = None  # of a number
+    least: float | None = None  # limits of a number
     greatest: float | None = None
 
 

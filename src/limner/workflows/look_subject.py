@@ -1,18 +1,18 @@
-"""The workflow `look`: what was read of a subject's photos, before anything is learned from them."""
+"""The workflow `look`: a report on a subject's photos, before anything is learned from them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.core.files import check_folder, check_ours
 from limner.core.wording import first_of
-from limner.errors import InputError, LimnerError, PictureError
+from limner.errors import InputError, PictureError
 
 from .events import Event, FaceRead, Message, PictureRead, RunDone, SubjectRead
 from .faces import WHOLE
+from .look_files import THING, near_duplicates, read_contents, subject_of
 from .opening import open_base, strange_words_note
 
 if TYPE_CHECKING:
@@ -20,19 +20,16 @@ if TYPE_CHECKING:
 
     from limner.core.face_pictures import FacesSeen
     from limner.core.subject import Reference, Subject
-    from limner.data.layouts import Found
 
     from .requests import BaseChoice, LookRequest
 
 SHOWN = 1024
 """Side in pixels of the largest PNG that is written of a photo, for browsers that do not open every format."""
-THING = "thing"
-"""Class of a subject whose class nobody has named yet."""
 
 
 @dataclass
 class Looks:
-    """What is known of each picture, in order."""
+    """Everything that is known of each picture, in order."""
 
     subject: Subject
     orientations: list[int]
@@ -58,83 +55,21 @@ def look_subject(request: LookRequest, *, open_base: Callable[[BaseChoice], Any]
     from limner.core.decoding import orientation_of
 
     check_folder(request.out)
-    contents, unread = _contents(request)
+    contents, unread = read_contents(request)
     if not contents.references:
         why = "; ".join(f"{name}: {reason}" for name, reason in unread[:3])
         raise PictureError(f"there are no pictures that can be read{': ' + why if why else ''}")
     yield Message(f"{len(contents.references)} pictures read; looking at them")
-    duplicates = _duplicates(contents)
+    duplicates = near_duplicates(contents)
     read = zip(contents.references, contents.items, strict=True)
     orientations = {reference.sha256: orientation_of(item.path) for reference, item in read}
-    subject = _subject(request, contents)
+    subject = subject_of(request, contents)
     left_out = [note for note in subject.notes if "is the same picture as an earlier one" in note]
     unread += [(note.split(" is the same picture", 1)[0], "the same picture as an earlier one") for note in left_out]
     looks = _looks(request, subject, orientations, open_base)
     event = _event(request, looks, duplicates, unread)
     yield event
     yield RunDone(event.record, "\n".join(_lines(event)))
-
-
-# ------------------------------------------------------------------------------------------------------------ the files
-
-
-def _contents(request: LookRequest) -> tuple[Found, list[tuple[str, str]]]:
-    """The readable pictures, in the layout of the folder; and the name of each file that is not, with the reason."""
-    from limner.data.layouts import Found, Item, laid_out, opened
-
-    unread: list[tuple[str, str]] = []
-    first = request.pictures[0] if len(request.pictures) == 1 else None
-    if first is not None and (first.is_dir() or first.suffix in (".json", ".toml")):
-        found = laid_out(first, lambda reason, name: unread.append((Path(name).name, reason)))
-        unread += _strays(first, found)
-    else:
-        files = [file for path in request.pictures for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-        found = Found(Path(), "pictures", [Item(file) for file in files if not file.name.startswith(".")])
-    items = []
-    for item in found.items:
-        try:
-            found.references.append(opened(item.path, item.mask))
-        except LimnerError as error:
-            unread.append((item.path.name, str(error).replace(str(item.path), item.path.name)))
-        else:
-            items.append(item)
-    return replace(found, items=items), unread
-
-
-def _strays(folder: Path, found: Found) -> list[tuple[str, str]]:
-    """Files in a folder that are read neither as pictures nor for them."""
-    from limner.core import heic
-    from limner.core.cameras import CAMERAS
-    from limner.core.subject import SUFFIXES
-
-    if not folder.is_dir() or any(item.path.parent != folder for item in found.items):
-        return [(name, "not read in this layout") for name in found.stray]
-    stems = {item.path.stem for item in found.items}
-    strays = []
-    for file in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):
-        suffix = file.suffix.lower()
-        if suffix in heic.SUFFIXES and not heic.can_read():
-            strays.append((file.name, f"a HEIC picture, whose decoder is not installed ({heic.INSTALL})"))
-        elif suffix not in SUFFIXES and file.name not in (CAMERAS, "class.txt") and file.stem not in stems:
-            strays.append((file.name, "not a picture"))
-    return strays
-
-
-def _duplicates(contents: Found) -> list[tuple[str, str]]:
-    """Names of near-duplicates, copies and mirrored ones among them."""
-    from limner.data.duplicates import doubles, near_pairs
-
-    names = [item.path.name for item in contents.items]
-    images = [reference.image for reference in contents.references if reference.image is not None]
-    pairs = set(near_pairs(images))
-    for group in doubles(images):
-        pairs |= {(group[0], other) for other in group[1:]}
-    return [(names[one], names[other]) for one, other in sorted(pairs)]
-
-
-def _subject(request: LookRequest, contents: Found) -> Subject:
-    noun = request.noun or contents.noun or THING
-    return contents.subject(noun=noun, name=request.name, kind=request.kind)
 
 
 # ---------------------------------------------------------------------------------------------------------- the looking
@@ -229,13 +164,13 @@ def _look_by_base(looks: Looks, base: Any) -> None:
         [replace(p, image=cut) for p, cut in zip(looks.subject.pictures, cuts, strict=True)], base.picture_size
     )
     if base.segmenter is not None and looks.subject.kind != "style":
-        found = base.segmenter(pixels) > 0.5
-        for k, share in enumerate(found.float().mean((1, 2)).tolist()):
+        segmented = base.segmenter(pixels) > 0.5
+        for k, share in enumerate(segmented.float().mean((1, 2)).tolist()):
             name = looks.subject.pictures[k].name
             looks.visible[k] = share >= LEAST
             if looks.masks[k] is None and looks.visible[k]:
                 size = _image(looks.subject.pictures[k]).size
-                looks.masks[k], looks.mask_sources[k] = whole_mask(found[k], looks.crops[k], size), "segmenter"
+                looks.masks[k], looks.mask_sources[k] = whole_mask(segmented[k], looks.crops[k], size), "segmenter"
             elif not looks.visible[k]:
                 looks.notes.append(f"the subject is not visible in {name}, as far as {base.name} can tell")
     captioner = base.capabilities.captioner
@@ -253,16 +188,16 @@ def middle_square(image: Image.Image) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-def whole_mask(found: Any, crop: tuple[int, int, int, int], size: tuple[int, int]) -> Image.Image:
+def whole_mask(segmented: Any, crop: tuple[int, int, int, int], size: tuple[int, int]) -> Image.Image:
     """A mask of the whole picture, "L", from that of a crop; black outside.
 
-    found: [h, w], true where the subject is
+    segmented: [h, w], true where the subject is
     crop: left, top, right, bottom in pixels
     size: width and height of the picture
     """
     from PIL import Image
 
-    part = Image.fromarray((found.cpu().byte() * 255).numpy())
+    part = Image.fromarray((segmented.cpu().byte() * 255).numpy())
     whole = Image.new("L", size)
     whole.paste(part.resize((crop[2] - crop[0], crop[3] - crop[1]), Image.Resampling.NEAREST), crop[:2])
     return whole

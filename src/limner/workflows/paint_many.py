@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from limner.core.pixels import to_images
 from limner.core.recipe import Painting
 from limner.core.types import Pass
 from limner.core.wording import in_place
-from limner.engine.attach import AdaptedBase
+from limner.engine.attach import AdaptedBase, Adapter
 from limner.engine.sample import PaintSettings
 from limner.engine.stacked.parameters import attach_parameters, why_not_by_rows
 from limner.engine.stacked.rows import Rows, alias, attach_rows
 from limner.errors import InputError
 from limner.library.concepts import Concepts, read_concepts
 from limner.library.opening import adapter_of
+from limner.parts.modifiers.weight_changes import changed_weights
 
 from .paint import check_prompts, check_scale, painted
 
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.core.base import Base
-    from limner.engine.attach import Adapter
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,22 @@ def paint_many(
     settings = settings or PaintSettings()
     if settings.subject_from:
         raise InputError("subject_from is not for batches of different concepts; paint them one concept at a time")
+    if settings.negative.strip():  # one for all rows, so that no concept is meant by it
+        check_prompts([settings.negative], handles=[])
     asked = [order.concept for order in orders if order.concept is not None]
     read = iter(read_concepts(asked, hot))
     whose = [next(read) if order.concept is not None else None for order in orders]
     for order, concept in zip(orders, whose, strict=True):
         check_scale(order.scale)
         check_prompts([order.prompt], handles=[concept.handle] if concept else [])
-    pictures: list[Any] = []
+    adapters = _adapters(base, [(c, order.scale) for c, order in zip(whose, orders, strict=True)], hot)
+    images: dict[int, Any] = {}
     with torch.no_grad():
-        for start in range(0, len(orders), settings.batch):
-            part = orders[start : start + settings.batch]
-            wanted = [
-                (concept, order.scale)
-                for concept, order in zip(whose[start : start + settings.batch], part, strict=True)
-            ]
-            with _ordered(base, wanted, hot) as adapted:
-                prompts = [adapted.aliased(k, order.prompt) for k, order in enumerate(part)]
-                pictures += to_images(painted(adapted, prompts, [order.seed for order in part], settings))
+        for part in _batches(adapters, settings.batch):
+            with attach_orders(base, [adapters[k] for k in part]) as adapted:
+                prompts = [adapted.aliased(place, orders[k].prompt) for place, k in enumerate(part)]
+                pixels = painted(adapted, prompts, [orders[k].seed for k in part], settings)
+                images.update(zip(part, to_images(pixels), strict=True))
     return Pictures(
         Picture(
             image,
@@ -84,7 +84,7 @@ def paint_many(
             base.name,
             settings.metadata | {"scale": order.scale},
         )
-        for image, order, concept in zip(pictures, orders, whose, strict=True)
+        for image, order, concept in zip((images[k] for k in range(len(orders))), orders, whose, strict=True)
     )
 
 
@@ -130,34 +130,45 @@ class AdaptedRows(AdaptedBase):
         return super().run(**about)
 
 
-@contextmanager
-def _ordered(
-    base: Base, wanted: Sequence[tuple[Concept | None, float]], hot: Concepts | None = None
-) -> Iterator[AdaptedRows]:
-    """Attach these concepts at their scales, each to its rows."""
-    distinct: list[tuple[Concept, float]] = []
-    places = []
+def _adapters(base: Base, wanted: Sequence[tuple[Concept | None, float]], hot: Concepts | None) -> list[Adapter | None]:
+    """The adapter of each order, the same one for the same concept at the same scale."""
+    distinct: dict[tuple[int, float], Adapter] = {}
     for concept, scale in wanted:
-        if concept is None:
-            places.append(-1)
-            continue
-        at = next((k for k, (c, s) in enumerate(distinct) if c is concept and s == scale), len(distinct))
-        if at == len(distinct):
-            distinct.append((concept, scale))
-        places.append(at)
-    adapters = [adapter_of(concept, base, scale=scale, hot=hot) for concept, scale in distinct]
-    for adapter in adapters:
-        why = why_alone(base, adapter)
-        if why:
-            raise InputError(f"{adapter.handle} cannot be painted in a batch with others: {why}")
-    adapted = AdaptedRows(base, tuple(adapters))
-    adapted.rows, adapted.places = Rows(), places
+        if concept is not None and (id(concept), scale) not in distinct:
+            adapter = adapter_of(concept, base, scale=scale, hot=hot)
+            if why := why_alone(base, adapter):
+                raise InputError(f"{adapter.handle} cannot be painted in a batch with others: {why}")
+            distinct[id(concept), scale] = adapter
+    return [distinct[id(concept), scale] if concept is not None else None for concept, scale in wanted]
+
+
+def _batches(adapters: Sequence[Adapter | None], most: int) -> Iterator[list[int]]:
+    """The numbers of the orders of each batch. Concepts with whole weights of their own are in batches apart: beside
+    others, every layer would run for their rows twice."""
+    whole = [adapter is not None and has_whole_weights(adapter) for adapter in adapters]
+    for kind in (False, True):
+        own = [number for number, each in enumerate(whole) if each == kind]
+        yield from (own[start : start + most] for start in range(0, len(own), most))
+
+
+@contextmanager
+def attach_orders(base: Base, adapters: Sequence[Adapter | None]) -> Iterator[AdaptedRows]:
+    """Attach the adapter of each order (None for none) to its row. An adapter may stand there several times."""
+    distinct = list({id(adapter): adapter for adapter in adapters if adapter is not None}.values())
+    adapted = AdaptedRows(base, tuple(distinct))
+    places = {id(adapter): place for place, adapter in enumerate(distinct)}
+    adapted.rows, adapted.places = Rows(), [places.get(id(adapter), -1) for adapter in adapters]
     # values of parameters first: changes beside a layer are added to the output that these give
-    with attach_parameters(base, adapters, adapted.rows), attach_rows(base, adapters, adapted.rows) as adapted.own:
+    with attach_parameters(base, distinct, adapted.rows), attach_rows(base, distinct, adapted.rows) as adapted.own:
         for place, lives in enumerate(adapted.own):
             for (_, index), modifier, live in lives.items():
                 adapted.live.add(place, index, modifier, live)
         yield adapted
+
+
+def has_whole_weights(adapter: Adapter) -> bool:
+    """Whether a layer with the adapter's change is computed with another weight, not with a change beside it."""
+    return any(isinstance(modifier, changed_weights) for modifier in adapter.recipe.modifiers)
 
 
 def why_alone(base: Base, adapter: Adapter) -> str:
@@ -168,4 +179,6 @@ def why_alone(base: Base, adapter: Adapter) -> str:
         return f"{type(alone[0]).__name__} has no stacked form"
     if recipe.also:
         return "it answers to several handles"
+    if other := re.search(r"<[^<>\s]*\.\d+>", recipe.words(base)):  # written as `alias` writes them
+        return f"its words have {other.group()} among them, which would be read as a word of another row"
     return why_not_by_rows(base, adapter) if recipe.painting == Painting() else "its recipe acts while painting"

@@ -20,6 +20,7 @@ from .opening import choice_for, hash_note, open_base, plan_memory, read_concept
 
 if TYPE_CHECKING:
     from limner.core.concept import Concept
+    from limner.core.picture import Picture
     from limner.engine.inpainting import Region
     from limner.engine.sample import Canvas, PaintSettings
 
@@ -81,6 +82,7 @@ def paint_request(
         skip=request.skip,
     )
     paths: list[str] = []
+    score = _scorer(request, base, concepts)
     batch = max(1, PaintSettings().batch // max(request.frames, 1))
     for picture in pictures:
         if controls is not None and paths and len(paths) % batch == 0:
@@ -92,7 +94,7 @@ def paint_request(
                 break
         whole = replace(picture, image=region.put_back(picture.image)) if region else picture
         paths.append(str(saver.save(whole)))
-        yield PictureSaved(saver.saved[-1], picture.prompt, picture.seed)
+        yield PictureSaved(saver.saved[-1], picture.prompt, picture.seed, score(picture))
     pictures.close()
     yield RunDone({"pictures": paths}, "\n".join(paths))
 
@@ -118,6 +120,23 @@ def _check_files(request: PaintRequest) -> None:
     """Raise `InputError` for regions and conditions that do not fit together, before a base is opened."""
     _regions(request)
     _check_conditions(request)
+
+
+def _scorer(request: PaintRequest, base: Any, concepts: list[Concept]) -> Callable[[Picture], dict[str, float]]:
+    """A function that scores a picture, or returns an empty table where the request asks for no scores."""
+    from .picture_scores import picture_scores
+    from .score_request import images_of
+
+    if not request.score:
+        return lambda _: {}
+    concept = concepts[0] if concepts else None
+    references = images_of(request.references)
+
+    def score(picture: Picture) -> dict[str, float]:
+        (scores,) = picture_scores(base, concept, [picture.image], [picture.prompt], references=references)
+        return scores
+
+    return score
 
 
 def _check_named(request: PaintRequest, concepts: list[Concept]) -> None:

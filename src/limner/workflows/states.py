@@ -58,15 +58,15 @@ def states_of(concept: Concept, path: Path, places: Sequence[Path] = ()) -> dict
     """
     page = path.parent / path.stem
     files = [file for place in places or (page, page / STATES) for file in _files(place)]
-    found = {}
+    states = {}
     for file in files:
         done, state = _state(file, concept)
-        found[done] = state
-    if not found:
+        states[done] = state
+    if not states:
         raise InputError(
             f"there are no states of {concept.handle} in {page}: learn it with --states N, or save one during training"
         )
-    return dict(sorted({**found, int(concept.cost.get("steps", 0)): concept}.items()))
+    return dict(sorted({**states, int(concept.cost.get("steps", 0)): concept}.items()))
 
 
 def _files(place: Path) -> list[Path]:

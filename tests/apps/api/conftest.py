@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from PIL import Image
@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from limner.apps.api.app import create_app
 from limner.apps.api.config import Config, Limits
 from limner.apps.api.services import Services
+from limner.apps.jobs.counters import Counters
 from limner.apps.jobs.gather import Painted, PaintOrder
 from limner.apps.jobs.tables import Concept
 from limner.apps.jobs.users import create_token, create_user, user_named
@@ -48,8 +49,11 @@ class FlatPainter:
     """Paints squares of one colour, at once, and remembers the orders."""
 
     hot = None
+    num_waiting = 0
+    cache: ClassVar[dict[str, int]] = {"hits": 0}
 
     def __init__(self) -> None:
+        self.counters = Counters()
         self.orders: list[PaintOrder] = []
         self.fails: Exception | None = None
 

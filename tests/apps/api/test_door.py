@@ -37,7 +37,10 @@ def test_a_server_is_up_without_torch(tmp_path: Path) -> None:
 
 
 def test_one_user_needs_no_login_and_is_an_administrator(client: TestClient) -> None:
-    assert client.get("/metrics").status_code == 200
+    client.get("/nothing")
+    text = client.get("/metrics").text
+    assert 'limner_requests_total{method="GET",route="none",status="404"} 1.0' in text
+    assert 'limner_painter{count="painted"} 0.0' in text
     assert client.get("/readyz").json() == {"ok": True}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,15 @@ import httpx
 import openai
 import pytest
 from PIL import Image, ImageChops
+from starlette.testclient import TestClient
 
 import limner
+from limner.apps.api.app import create_app
 from limner.apps.api.config import Config, Limits
 from limner.apps.api.serve import StudioServer, count_tokens, listen, make_server
 from limner.apps.cli.main import main
 from limner.apps.jobs.database import open_database
-from limner.apps.jobs.tables import Concept
+from limner.apps.jobs.tables import Concept, Job, now
 from limner.core.subject import Subject
 from limner.errors import InputError
 
@@ -139,6 +143,29 @@ def test_requests_that_come_together_are_painted_in_one_batch(openai_client: ope
     assert max(batches) > 1
 
 
+def test_a_subject_is_taught_through_the_api(live: tuple[str, StudioServer], rex: Subject) -> None:
+    with httpx.Client(base_url=live[0], timeout=30) as client:
+        files = []
+        for k, picture in enumerate(rex.pictures):
+            buffer = io.BytesIO()
+            assert picture.image is not None
+            picture.image.save(buffer, "PNG")
+            files.append(("pictures", (f"{k}.png", buffer.getvalue())))
+        about = {"name": "max", "noun": "dog"}
+        subject = client.post("/api/subjects", data=about, files=files).raise_for_status().json()["id"]
+        quick = {"method": "textual_inversion", "settings": {"steps": 2}, "preview": 0, "score": False, "check": False}
+        job = client.post("/api/jobs", json={"kind": "learn", "payload": {"subject": subject, **quick}}).json()["id"]
+        with client.stream("GET", f"/api/jobs/{job}/events") as events:
+            lines = [line.removeprefix("data: ") for line in events.iter_lines() if line.startswith("data: ")]
+        kinds = [json.loads(line)["event"] for line in lines]
+        assert {"update_done", "concept_saved", "run_done"} <= set(kinds)
+        over = json.loads(lines[-1])
+        assert (over["event"], over["state"]) == ("job_over", "done"), client.get(f"/api/jobs/{job}").json()
+        assert client.get("/v1/models/max").json()["handle"] == "<max>"
+        body = {"prompt": "a dog", "model": "max", **FEW}
+        assert client.post("/v1/images/generations", json=body).json()["data"][0]["revised_prompt"] == "a <max>"
+
+
 def test_clients_that_send_slowly_are_sent_away(live: tuple[str, StudioServer]) -> None:
     host, port = live[0].removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as head, socket.create_connection((host, int(port))) as body:
@@ -173,15 +200,37 @@ def test_a_server_for_other_machines_is_refused_without_a_token(
 ) -> None:
     data = ["--data", str(tmp_path)]
     assert main(["studio", "--host", "0.0.0.0", "--port", "0", *data]) == 1
-    assert f"limner studio --new-token NAME --data {tmp_path}" in capsys.readouterr().err
-    assert main(["studio", "--new-token", "ann", *data]) == 0
-    token = capsys.readouterr().out.strip()
-    assert token.startswith("limner_")
+    assert f"limner users add NAME --data {tmp_path}" in capsys.readouterr().err
+    assert main(["users", "add", "ann", *data]) == 0
     database = open_database(f"sqlite:///{tmp_path}/studio.db")
     assert count_tokens(database) == 1
     database.close()
-    assert main(["studio", "--new-token", "ann", "--role", "member", *data]) == 1
-    assert "leave --role out" in capsys.readouterr().err
+
+
+def test_a_job_of_a_killed_server_goes_on_at_once_and_two_servers_share_no_folder(tmp_path: Path) -> None:
+    def start() -> TestClient:
+        return TestClient(create_app(Config(data=tmp_path, quiet=True)), base_url="http://127.0.0.1")
+
+    with start() as client:
+        services = client.app.state.services  # type: ignore[attr-defined]
+        with pytest.raises(InputError, match="another limner studio"), start():
+            pass
+        slow = services.workers.workers[1].name
+    database = open_database(f"sqlite:///{tmp_path}/studio.db")
+    with database.session() as session:
+        late = now() + timedelta(hours=1)
+        job = Job(owner_id=services.me.id, kind="learn", state="running", worker=slow, lease=late, claimed=now())
+        session.add(job)
+        session.flush()
+        number = job.id
+    with start() as client:
+        end = time.monotonic() + 10
+        while (job_now := client.get(f"/api/jobs/{number}").json())["state"] in ("running", "queued"):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    # the payload is empty, so that the worker that claimed the job could not run it
+    assert (job_now["state"], job_now["attempts"]) == ("failed", 1)
+    database.close()
 
 
 def test_a_port_that_is_taken_is_named() -> None:

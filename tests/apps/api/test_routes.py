@@ -45,7 +45,10 @@ def test_a_subject_has_pictures_captions_and_masks(client: TestClient) -> None:
     assert client.get(first["thumbnail"], params={"size": 64}).headers["content-type"] == "image/webp"
     place = f"/api/subjects/{subject['id']}"
     assert (
-        client.patch(f"{place}/pictures/{second['id']}", json={"caption": "new", "kept": False}).json()["kept"] is False
+        client.patch(f"{place}/pictures/{second['id']}", json={"caption": "new", "in_training": False}).json()[
+            "in_training"
+        ]
+        is False
     )
     assert client.put(f"{place}/pictures/{second['id']}/mask", files={"mask": ("m.png", png("white"))}).json()["mask"]
     assert client.delete(f"{place}/pictures/{second['id']}/mask").json()["mask"] is None
@@ -146,7 +149,9 @@ def test_a_share_lets_another_user_see_and_take_a_concept_but_not_change_it(serv
     server.ann.post(f"/api/concepts/{number}/shares", json={"user": "bob"}).raise_for_status()
     seen = server.bob.get(f"/api/concepts/{number}").json()
     assert (seen["shared"], seen["job"]) == (True, None)
-    assert server.bob.get(f"/api/concepts/{number}/file").content == b"concept rex of ann"
+    assert server.bob.get(f"/api/concepts/{number}/file").status_code == 404
+    assert "header" not in seen
+    assert server.ann.get(f"/api/concepts/{number}/file").content == b"concept rex of ann"
     assert server.bob.delete(f"/api/concepts/{number}").status_code == 404
     assert server.bob.post(f"/api/concepts/{number}/shares", json={"user": "root"}).status_code == 404
     assert server.bob.patch(f"/api/concepts/{number}", json={"name": "x"}).status_code == 404

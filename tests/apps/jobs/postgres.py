@@ -31,7 +31,8 @@ def server() -> Iterator[str]:
     if someone:
         shutil.chown(folder, someone["user"])
     data = folder / "data"
-    create = [place / "initdb", "-D", data, "-U", "limner", "-A", "trust", "--no-sync", "-E", "UTF8", "--no-locale"]
+    words = ["-U", "limner", "-A", "trust", "--no-sync", "-E", "UTF8", "--no-locale"]
+    create = [str(place / "initdb"), "-D", str(data), *words]
     subprocess.run(create, check=True, capture_output=True, cwd=folder, **someone)
     # nothing here outlives the tests, so nothing waits for the disk
     fast = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen_addresses=", "max_connections=60"]

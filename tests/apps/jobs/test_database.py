@@ -57,7 +57,8 @@ def test_two_processes_that_open_a_new_database_at_once_both_succeed(
     assert [each.wait(60) for each in both] == [0, 0]
 
 
-def test_opening_imports_neither_torch_nor_alembic_where_tables_are_there(url: str) -> None:
+def test_opening_imports_neither_torch_nor_alembic_where_tables_are_there(empty_sqlite: Path) -> None:
+    url = f"sqlite:///{empty_sqlite}"
     code = (
         "import sys; from limner.apps.jobs.database import open_database; open_database(sys.argv[1]); "
         "sys.exit('torch' in sys.modules or 'alembic' in sys.modules)"

@@ -61,7 +61,7 @@ def order(files: dict[str, Path]) -> Callable[..., PaintOrder]:
 
 def alone(base: Any, order: PaintOrder) -> Any:
     settings = limner.PaintSettings(order.steps, order.guidance, negative=order.negative)
-    concepts, scales = [path for path, _ in order.worn], [scale for _, scale in order.worn]
+    concepts, scales = [path for path, _ in order.concepts], [scale for _, scale in order.concepts]
     about: dict[str, Any] = {"concepts": concepts, "scale": scales or 1.0, "seed": order.seed, "settings": settings}
     return limner.paint(base, order.prompt, **about)[0].image
 

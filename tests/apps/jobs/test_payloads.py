@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from limner.apps.jobs.access import NotFound, share
-from limner.apps.jobs.database import Database
-from limner.apps.jobs.files import Files
+from limner.apps.jobs.database import Database, open_database
+from limner.apps.jobs.files import Files, open_files
 from limner.apps.jobs.payloads import Plan, check_payload, plan
 from limner.apps.jobs.queue import KINDS
 from limner.apps.jobs.readers import READERS
 from limner.apps.jobs.safe_settings import opens
 from limner.apps.jobs.tables import Concept, Picture, Reference, Subject, User
 from limner.apps.jobs.uploads import store
+from limner.apps.jobs.users import create_user
 from limner.core.method import settings
 from limner.errors import InputError, UnknownName
 from limner.methods import methods
@@ -28,9 +29,9 @@ from .workflows import PIXEL
 class World:
     """Two users; the first one has a subject, a concept and a picture."""
 
-    def __init__(self, database: Database, files: Files, users: Callable[[str], User]) -> None:
+    def __init__(self, database: Database, files: Files) -> None:
         self.database, self.files = database, files
-        self.ann, self.bob = users("ann"), users("bob")
+        self.ann, self.bob = (create_user(database, name) for name in ("ann", "bob"))
         self.sha256 = store(database, files, PIXEL, owner=self.ann.id, media_type="image/jpeg")
         self.mask = store(database, files, PIXEL + b"mask", owner=self.ann.id, media_type="image/png")
         self.weights = store(database, files, b"weights", owner=self.ann.id, media_type="application/octet-stream")
@@ -52,9 +53,13 @@ class World:
             return plan(session, user or self.ann, kind, payload, folder=Path("/work/job"), **more)
 
 
-@pytest.fixture
-def world(database: Database, files: Files, users: Callable[[str], User]) -> World:
-    return World(database, files, users)
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """On SQLite alone: payloads are only read."""
+    folder = tmp_path_factory.mktemp("world")
+    database = open_database(f"sqlite:///{folder}/studio.db")
+    yield World(database, open_files(str(folder / "files")))
+    database.close()
 
 
 def test_every_kind_of_job_has_a_reader() -> None:
@@ -187,6 +192,7 @@ def test_the_name_of_an_imported_file_is_made_harmless(world: World) -> None:
 
 
 def test_nothing_of_another_user_is_usable(world: World) -> None:
+    """Before the concept is shared in the next test."""
     for kind, payload in (
         ("learn", {"subject": world.subject.id}),
         ("look", {"subject": world.subject.id}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -13,9 +14,10 @@ from sqlalchemy import func, select
 
 from limner.apps.jobs import queue
 from limner.apps.jobs.database import Database
-from limner.apps.jobs.queue import LeaseLost, QuotaExceeded, Wishes, claim, finish, hand_back, record, renew, submit
+from limner.apps.jobs.queue import LeaseLost, QuotaExceeded, claim, finish, hand_back, record, renew, submit
 from limner.apps.jobs.tables import Concept, Job, JobEvent, User, now
 from limner.apps.jobs.users import create_user, set_disabled
+from limner.apps.jobs.wishes import Wishes
 from limner.errors import InputError, UnknownName
 
 
@@ -253,21 +255,16 @@ def test_a_key_adds_one_job(database: Database, users: Callable[[str], User]) ->
         add(database, ann, 2, key="k")
 
 
-KEYED = """
-import sys
-from limner.apps.jobs.database import open_database
-from limner.apps.jobs.queue import submit
-database = open_database(sys.argv[1])
-for number in range(20):
-    submit(database, owner=sys.argv[2], kind="paint", payload={"n": number}, key=str(number))
-"""
+def test_the_same_keys_from_many_connections_at_once_add_each_job_once(database: Database, user: User) -> None:
+    def add_all() -> None:
+        for number in range(10):
+            add(database, user, number, key=str(number))
 
-
-def test_two_processes_with_the_same_keys_add_each_job_once(database: Database, user: User, url: str) -> None:
-    both = [subprocess.Popen([sys.executable, "-c", KEYED, url, user.id]) for _ in range(2)]
-    assert [process.wait(60) for process in both] == [0, 0]
+    with ThreadPoolExecutor(4) as pool:
+        for each in [pool.submit(add_all) for _ in range(4)]:
+            each.result(30)
     with database.reading() as session:
-        assert sorted(int(key) for key in session.scalars(select(Job.key)) if key) == list(range(20))
+        assert sorted(int(key) for key in session.scalars(select(Job.key)) if key) == list(range(10))
 
 
 def test_a_quota_of_jobs(database: Database) -> None:

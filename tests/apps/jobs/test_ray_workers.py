@@ -70,7 +70,7 @@ def test_actors_run_the_jobs_of_the_queue(
 ) -> None:
     payload = {"prompts": ["a dog"]}
     ids = [submit(database, owner=user.id, kind="paint", payload=payload) for _ in range(6)]
-    about = {"data": str(tmp_path / "data"), "run_workflow": mixed}
+    about = {"data": tmp_path / "data", "run_workflow": mixed}
     workers = start_ray_workers(
         url, files.root, count=2, address="local", resources={"num_gpus": 1}, about=about
     )  # fmt: skip

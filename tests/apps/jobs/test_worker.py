@@ -100,6 +100,8 @@ def test_a_training_becomes_a_concept(database: Database, files: Files, subject:
     assert (concept.name, concept.handle, concept.noun, concept.method) == ("rex", "<rex>", "dog", "fake")
     assert (concept.subject_id, concept.job_id, concept.base) == (subject.id, id, "pocket")
     assert concept.certificate == [{"what": "the base comes back", "ok": True, "finding": "bit for bit"}]
+    assert concept.diagnosis["label"] == "balanced"
+    assert concept.diagnosis["finding"]
     assert total(files, concept) == 6
     assert (over.progress["done"], over.progress["total"]) == (3, 3)
     kinds = [record["event"] for record in events(database, id)]

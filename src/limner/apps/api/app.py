@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from limner import __version__
 
-from . import auth, docs_page, health, metrics
+from . import auth, docs_page, health
 from .auth import Authentication
 from .config import Config
 from .errors import add_error_handlers, failure_response
@@ -30,7 +30,7 @@ from .services import Services, close_services, open_services
 from .uploads import close_form
 
 MODULES = (
-    *(health, metrics, docs_page, images, subjects, concepts, jobs, pictures, boards, scores, users, conversations),
+    *(health, docs_page, images, subjects, concepts, jobs, pictures, boards, scores, users, conversations),
     methods,
 )
 log = structlog.get_logger("limner.api")

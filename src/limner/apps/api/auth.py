@@ -1,4 +1,4 @@
-"""Who sends a request: one user without login on a loopback address, else a token, or a browser's login by one.
+"""The user of a request: one user without login on a loopback address, else that of a token or of a browser's login.
 
 A token is "limner_" and 43 random characters (256 bits); the database holds its SHA-256. A browser exchanges a token
 for a cookie, a secret of its own that pages cannot read and other sites cannot make it send.

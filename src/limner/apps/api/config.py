@@ -17,20 +17,20 @@ LOGINS = ("auto", "none", "tokens")
 class Limits:
     """Limits on what a client may send, and how fast."""
 
-    json_bytes: int = 1_000_000  # of a body that is no upload
-    body_bytes: int = 256_000_000  # of an upload
-    picture_bytes: int = 50_000_000  # of one picture
-    concept_bytes: int = 1_000_000_000  # of a concept's file
+    json_bytes: int = 1_000_000  # the largest body that is no upload
+    body_bytes: int = 256_000_000  # the largest upload
+    picture_bytes: int = 50_000_000  # the largest picture
+    concept_bytes: int = 1_000_000_000  # the largest file of a concept
     pictures: int = 100  # in one upload
-    pixels: int = 64_000_000  # of one picture
-    requests_per_second: float = 50.0  # of one user or one address, over a long time
+    pixels: int = 64_000_000  # the largest number in a picture
+    requests_per_second: float = 50.0  # by one user or one address, over a long time
     burst: int = 400  # requests that may come at once
     failed_logins: int = 10  # wrong tokens of one address in a minute
     idle_seconds: float = 20.0  # without a byte from a client that is sending, or to one that is receiving
     slowest_bytes_per_second: float = 2_000.0  # over the whole of a body, after `idle_seconds`
     head_seconds: float = 15.0  # until a request's line and headers are complete
     connections: int = 500  # at a time
-    event_streams: int = 32  # of one user at a time
+    event_streams: int = 32  # open at a time, by one user
     wait_seconds: float = 600.0  # until a picture of the images API is painted
 
 

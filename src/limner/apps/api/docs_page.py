@@ -78,7 +78,7 @@ def _parameter(about: dict[str, Any]) -> dict[str, Any]:
 
 def _body(about: dict[str, Any], description: dict[str, Any]) -> list[dict[str, Any]]:
     """The fields of a route's body, JSON or a form."""
-    found = []
+    rows = []
     for kind, content in about.get("requestBody", {}).get("content", {}).items():
         schema = content.get("schema", {})
         schema = description["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2], schema)
@@ -86,8 +86,8 @@ def _body(about: dict[str, Any], description: dict[str, Any]) -> list[dict[str, 
         for name, field in schema.get("properties", {}).items():
             text = field.get("description", "") or _default(field)
             required = name in schema.get("required", ())
-            found.append({"name": name, "where": where, "type": _type(field), "text": text, "required": required})
-    return found
+            rows.append({"name": name, "where": where, "type": _type(field), "text": text, "required": required})
+    return rows
 
 
 def _default(schema: dict[str, Any]) -> str:

@@ -77,8 +77,8 @@ def _by_torch() -> list[dict[str, Any]]:
     torch: Any = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return []
-    found = []
+    rows = []
     for number in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(number)
-        found.append({"name": torch.cuda.get_device_name(number), "used": total - free, "total": total})
-    return found
+        rows.append({"name": torch.cuda.get_device_name(number), "used": total - free, "total": total})
+    return rows

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from sqlalchemy import func, select
-from starlette.responses import Response
 
 from limner.apps.jobs.tables import Concept, Job, Picture, User
 
-from .config import is_loopback
-from .errors import ApiError
-
 if TYPE_CHECKING:
-    from .services import Services
-
-router = APIRouter(include_in_schema=False)
+    from limner.apps.jobs.database import Database
 
 
 class Metrics:
@@ -35,10 +27,19 @@ class Metrics:
         self.jobs = Gauge("limner_jobs", "Jobs by state and kind", ["state", "kind"], **more)
         self.rows = Gauge("limner_rows", "Users, concepts and pictures that exist", ["table"], **more)
 
-    def text(self, services: Services) -> bytes:
+        self.painter = Gauge("limner_painter", "Counts of the painter since the start", ["count"], **more)
+        self.hot = Gauge("limner_hot_concepts", "The cache of concepts in memory", ["count"], **more)
+
+    def text(self, database: Database, painter: Any) -> bytes:
         """The metrics in Prometheus' format."""
         self.jobs.clear()
-        with services.database.reading() as session:
+        if painter is not None:
+            for name in ("orders", "painted", "failed", "cancelled", "refused", "batches"):
+                self.painter.labels(name).set(getattr(painter.counters, name))
+            self.painter.labels("waiting").set(painter.num_waiting)
+            for name, number in painter.cache.items():
+                self.hot.labels(name).set(number)
+        with database.reading() as session:
             counts = session.execute(select(Job.state, Job.kind, func.count()).group_by(Job.state, Job.kind))
             for state, kind, count in counts:
                 self.jobs.labels(state, kind).set(count)
@@ -47,15 +48,3 @@ class Metrics:
                 self.rows.labels(table.__tablename__).set(session.scalar(alive) or 0)
             self.rows.labels("users").set(session.scalar(select(func.count()).select_from(User)) or 0)
         return generate_latest(self.registry)
-
-
-@router.get("/metrics")
-def show_metrics(request: Request) -> Response:
-    """The metrics, for an administrator, and for a program on the same machine."""
-    user = getattr(request.state, "user", None)
-    address = request.client.host if request.client else ""
-    forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
-    if not (user is not None and user.role == "admin") and (forwarded or not is_loopback(address)):
-        raise ApiError(403, "forbidden", "metrics are for administrators, and for programs on this machine")
-    services: Services = request.app.state.services
-    return Response(services.metrics.text(services), media_type=CONTENT_TYPE_LATEST)

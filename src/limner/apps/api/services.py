@@ -35,7 +35,7 @@ log = structlog.get_logger("limner.api")
 
 @dataclass
 class Services:
-    """What routes work with, as `app.state.services`."""
+    """The parts that routes work with, as `app.state.services`."""
 
     config: Config
     database: Database
@@ -43,7 +43,7 @@ class Services:
     secret: bytes  # key of the forms' tokens
     me: User | None  # the one user of a server without login
     painter: Any = None  # paints the orders of many users together; None: jobs of the queue paint them
-    workers: Workers | None = None  # of this process
+    workers: Workers | None = None  # those of this process
     metrics: Metrics = field(default_factory=Metrics)
     thumbnails: Thumbnails = field(default_factory=Thumbnails)
     started: float = field(default_factory=time.time)  # seconds since 1970
@@ -92,7 +92,7 @@ def open_services(config: Config) -> Services:
     services = Services(config, database, files, read_secret(config.data / "secret"), me)
     if config.workers:
         services.painter = Painter(window=config.window)
-        services.workers = Workers(services)
+        services.workers = Workers(config, database, files, services.painter, services.stopping)
         services.workers.start()
     return services
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from starlette.responses import Response
 
 from limner.core.decoding import decoded
 
-if TYPE_CHECKING:
-    from .services import Services
-
 SIZES = (64, 128, 256, 512, 1024)
-MOST_BYTES = 64_000_000  # of small copies that are held in memory
+MOST_BYTES = 64_000_000  # small copies in memory, together
 
 
 class Thumbnails:
@@ -38,6 +35,13 @@ class Thumbnails:
                 self.num_bytes += len(data)
             while self.num_bytes > MOST_BYTES:
                 self.num_bytes -= len(self.copies.popitem(last=False)[1])
+
+
+class Services(Protocol):
+    """The parts of the server's services that are used here."""
+
+    files: Any
+    thumbnails: Thumbnails
 
 
 def thumbnail(services: Services, sha256: str, size: int) -> Response:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FORM = "limner.form"  # key of a request's form in its scope
 MOST_FIELDS = 500
-MOST_FIELD_BYTES = 200_000  # of a field that is no file
+MOST_FIELD_BYTES = 200_000  # the largest field that is no file
 
 
 async def read_form(request: Request) -> FormData:

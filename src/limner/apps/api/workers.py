@@ -19,7 +19,11 @@ from limner.apps.jobs.worker import QUICK, SLOW, Worker
 from limner.errors import InputError
 
 if TYPE_CHECKING:
-    from .services import Services
+    from limner.apps.jobs.database import Database
+    from limner.apps.jobs.files import Files
+    from limner.apps.jobs.painter import Painter
+
+    from .config import Config
 
 log = structlog.get_logger("limner.api")
 
@@ -31,15 +35,16 @@ class Workers:
     training. With `one_base` both share it, and painting waits: for bases of which the memory holds one.
     """
 
-    def __init__(self, services: Services) -> None:
-        self.services, config = services, services.config
+    def __init__(
+        self, config: Config, database: Database, files: Files, painter: Painter, stopping: threading.Event
+    ) -> None:
+        self.database, self.stopping = database, stopping
         self.lock = lock_folder(config.data)
         name = f"{socket.gethostname()[:60]}-{hashlib.sha256(str(config.data).encode()).hexdigest()[:10]}"
-        painter = services.painter
         self.workers = [
             Worker(
-                services.database,
-                services.files,
+                database,
+                files,
                 name=f"{name}-{kind}",
                 data=config.data / "work",
                 bases=painter.lease if kind == "quick" or config.one_base else None,
@@ -56,7 +61,7 @@ class Workers:
     def start(self) -> None:
         """Start the threads. Jobs that these workers held when their process was killed go on at once."""
         names = [worker.name for worker in self.workers]
-        database = self.services.database
+        database = self.database
         with database.session() as session:
             late = database.now(session) - timedelta(seconds=1)
             held = update(Job).where(Job.state == "running", Job.worker.in_(names))
@@ -67,13 +72,13 @@ class Workers:
             thread.start()
 
     def _run(self, worker: Worker) -> None:
-        while not self.services.stopping.is_set():
+        while not self.stopping.is_set():
             try:
-                worker.run(self.services.stopping)
+                worker.run(self.stopping)
             except Exception:
                 # one job's fault must not end the work on all others
                 log.exception("worker.failed", worker=worker.name)
-                self.services.stopping.wait(1.0)
+                self.stopping.wait(1.0)
 
     @property
     def are_alive(self) -> bool:

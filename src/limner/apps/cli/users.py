@@ -8,7 +8,7 @@ from typing import Any
 
 from .common import out
 from .flags import add_command
-from .worker import add_places, needs_studio
+from .worker import add_places, needs_studio, places_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ def add_to(commands: Any) -> None:
         "action", choices=("add", "token", "revoke", "list", "disable", "enable"), help="the action; list needs no name"
     )
     parser.add_argument("name", nargs="?", default="", help="name of the user; for revoke, the id of a token")
-    parser.add_argument("--role", default="member", help="with add: admin or member (default: member)")
+    parser.add_argument("--role", default="", help="with add: admin or member (default: member; the first is admin)")
     parser.add_argument("--most-jobs", type=int, default=0, metavar="N", help="with add: jobs at once; 0: no limit")
     parser.add_argument(
         "--most-seconds",
@@ -51,11 +51,12 @@ def users(given: argparse.Namespace) -> None:
 
     if given.action != "list" and not given.name:
         raise InputError(f"`limner users {given.action}` needs a name: limner users {given.action} NAME")
-    database = open_database(given.database)
+    database = open_database(places_of(given)[1])
     match given.action:
         case "add":
             quotas = {name: getattr(given, name) for name in ("most_jobs", "most_seconds", "most_bytes")}
-            user = store.create_user(database, given.name, role=given.role, **quotas)
+            role = given.role or ("member" if store.count_users(database) else "admin")
+            user = store.create_user(database, given.name, role=role, **quotas)
             secret = store.create_token(database, user.id, label="first")
             out(given, {"user": user.name, "id": user.id, "token": secret}, f"{user.name}: {secret}")
         case "token":

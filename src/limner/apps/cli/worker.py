@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,21 +19,11 @@ from .flags import add_command
 if TYPE_CHECKING:
     from limner.workflows.requests import BaseChoice
 
-DATABASE = "sqlite:///limner-studio/studio.db"
-FILES = "limner-studio/files"
-
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
     parser = add_command(commands, "worker", work, "run jobs of a studio's queue, beside or in place of its own worker")
     add_places(parser)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path("limner-studio/work"),
-        metavar="DIR",
-        help="folder for running jobs; training resumes from it after a crash (default: limner-studio/work)",
-    )
     parser.add_argument(
         "--name", default="", help="name of the worker, unique among all (default: machine and process)"
     )
@@ -47,13 +38,26 @@ def add_to(commands: Any) -> None:
 
 
 def add_places(parser: Any) -> None:
-    """Flags for the database and the file store."""
+    """Flags for the places of a studio, which are those of `limner studio`."""
     parser.add_argument(
-        "--database", default=DATABASE, metavar="URL", help=f"sqlite:///FILE or postgresql://… (default: {DATABASE})"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the studio's folder; training resumes from it after a crash (default: ~/.local/share/limner)",
     )
     parser.add_argument(
-        "--files", default=FILES, metavar="URL", help=f"folder or URL of the file store, s3://… (default: {FILES})"
+        "--database", default="", metavar="URL", help="sqlite:///FILE or postgresql://USER@HOST/NAME (default: in DIR)"
     )
+    parser.add_argument(
+        "--files", default="", metavar="URL", help="file store: a folder, or s3://BUCKET/FOLDER (default: in DIR)"
+    )
+
+
+def places_of(given: argparse.Namespace) -> tuple[Path, str, str]:
+    """The studio's folder, the URL of its database and that of its file store."""
+    standard = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "limner"
+    data = (given.data or standard).expanduser().absolute()
+    return data, given.database or f"sqlite:///{data / 'studio.db'}", given.files or str(data / "files")
 
 
 def work(given: argparse.Namespace) -> None:
@@ -67,25 +71,29 @@ def work(given: argparse.Namespace) -> None:
         if kind not in KINDS:
             raise UnknownName("kind of job", kind, KINDS)
     about: dict[str, Any] = {"base_choices": _bases(given), "kinds": given.kinds or None}
+    data, place, store = places_of(given)
+    about["data"] = data / "work"
     with until_terminated() as until:
         if given.ray:
-            _on_ray(given, {**about, "data": str(given.data)}, until)
+            _on_ray(given, place, store, about, until)
             return
         if given.workers != 1 or given.gpus:
             raise InputError("--workers and --gpus are for --ray; start `limner worker` once for each worker")
-        database = open_database(given.database)
-        worker = Worker(database, open_files(given.files), name=given.name, data=given.data, **about)
+        database = open_database(place)
+        worker = Worker(database, open_files(store), name=given.name, **about)
         say(f"{worker.name} waits for jobs in {database.engine.url.render_as_string()}")
         worker.run(until)
         say(f"{worker.name} ended after {worker.num_done} jobs")
 
 
-def _on_ray(given: argparse.Namespace, about: dict[str, Any], until: threading.Event) -> None:
+def _on_ray(
+    given: argparse.Namespace, database: str, files: str, about: dict[str, Any], until: threading.Event
+) -> None:
     from limner.apps.jobs.ray_workers import start_ray_workers
 
     resources = {"num_gpus": given.gpus} if given.gpus else None
     workers = start_ray_workers(
-        given.database, given.files, count=given.workers, address=given.ray, resources=resources, about=about
+        database, files, count=given.workers, address=given.ray, resources=resources, about=about
     )
     say(f"{given.workers} workers wait for jobs on Ray at {given.ray}")
     workers.run(until)

@@ -68,7 +68,7 @@ def _pictures(reading: Reading, turns: Sequence[Turn], parent: Turn | None) -> d
 
 def _photos(reading: Reading) -> dict[str, str]:
     """Name of a subject -> the folder of its reference images, for those that the owner may see."""
-    folders = {}
+    folders: dict[str, str] = {}
     for row in reading.concepts:
         subject = reading.layout.session.get(Subject, row.subject_id) if row.subject_id else None
         name = row.handle.strip("<>")

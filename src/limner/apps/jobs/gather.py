@@ -48,7 +48,7 @@ class PaintOrder:
     user: str = ""  # id of the user; users take turns
     concept: Path | None = None  # file of the concept; None: the base alone
     scale: float = 1.0
-    further: tuple[tuple[Path, float], ...] = ()  # more concepts of the same picture: file, scale
+    further: tuple[tuple[Path, float], ...] = ()  # more concepts in the same picture: file, scale
     seed: int = 0
     base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
     size: int = 0  # side of the picture in pixels; 0: the base's own, which is the only one it paints
@@ -71,7 +71,7 @@ class PaintOrder:
     any_base: bool = False
 
     @property
-    def worn(self) -> tuple[tuple[Path, float], ...]:
+    def concepts(self) -> tuple[tuple[Path, float], ...]:
         """Every concept of the picture: file, scale."""
         return ((self.concept, self.scale), *self.further) if self.concept is not None else self.further
 
@@ -79,8 +79,8 @@ class PaintOrder:
     def request(self) -> PaintRequest:
         """The order as a request for this one picture."""
         same: dict[str, Any] = {name: getattr(self, name) for name in SAME}
-        concepts = tuple(ConceptChoice(path=path) for path, _ in self.worn)
-        return PaintRequest(prompts=(self.prompt,), concepts=concepts, scale=tuple(s for _, s in self.worn), **same)
+        concepts = tuple(ConceptChoice(path=path) for path, _ in self.concepts)
+        return PaintRequest(prompts=(self.prompt,), concepts=concepts, scale=tuple(s for _, s in self.concepts), **same)
 
     @cached_property
     def settings_key(self) -> str:

@@ -109,8 +109,8 @@ class Bases:
 
 
 def _key(choice: BaseChoice) -> tuple[Any, ...]:
-    """What makes two choices different bases. How memory is saved does not: a workflow plans it from the memory that is
-    free, of which there is less once the base is open, and the open base would be opened again."""
+    """Equal for choices of one base. Ways to save memory are left out: a workflow plans them from the memory that is
+    free, and there is less of it once the base is open, so that the same base would be opened again."""
     return choice.name, choice.device, choice.dtype, choice.quantise, choice.config, choice.faces
 
 

@@ -15,7 +15,7 @@ from limner.library.concepts import Concepts, read_concepts
 from limner.library.opening import adapter_of
 from limner.workflows.opening import choice_for
 from limner.workflows.paint import check_prompts, check_scale, painting
-from limner.workflows.paint_many import Order, paint_many, why_alone
+from limner.workflows.paint_many import Order, has_whole_weights, paint_many, why_alone
 from limner.workflows.paint_request import base_choice, paint_settings, painting_arguments
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ class _Checked:
     number: int
     order: PaintOrder
     concepts: list[Concept]
-    together: bool  # whether it can be a row beside other concepts
+    together: str  # the kind of run in which it can be a row beside other concepts; empty for none
     mixes: bool = True  # whether its picture does not depend on other pictures of the same concepts
 
     @property
     def same(self) -> tuple[Any, ...]:
         """Equal for orders with the same concepts at the same scales."""
-        return tuple((id(c), scale) for c, (_, scale) in zip(self.concepts, self.order.worn, strict=True))
+        return tuple((id(c), scale) for c, (_, scale) in zip(self.concepts, self.order.concepts, strict=True))
 
 
 def paint_batch(
@@ -57,7 +57,7 @@ def paint_batch(
     by_choice: dict[BaseChoice, list[tuple[int, PaintOrder, list[Concept]]]] = {}
     for number, order in enumerate(orders):
         try:
-            concepts = read_concepts([path for path, _ in order.worn], hot)
+            concepts = read_concepts([path for path, _ in order.concepts], hot)
             choice = _choice(order, concepts)
         except Exception as error:  # whatever it is, it belongs to this order alone
             yield Outcome(number, error, 1)
@@ -81,7 +81,7 @@ def _choice(order: PaintOrder, concepts: Sequence[Concept]) -> BaseChoice:
 def _paint_on(
     base: Any, orders: Iterable[tuple[int, PaintOrder, list[Concept]]], hot: Concepts, most: int
 ) -> Iterator[Outcome]:
-    together: list[_Checked] = []
+    together: dict[str, list[_Checked]] = {}
     alike: dict[tuple[Any, ...], list[_Checked]] = {}
     for number, order, concepts in orders:
         try:
@@ -90,11 +90,12 @@ def _paint_on(
             yield Outcome(number, error, 1)
             continue
         if checked.together:
-            together.append(checked)
+            together.setdefault(checked.together, []).append(checked)
         else:
             alike.setdefault(checked.same if checked.mixes else (number,), []).append(checked)
-    for start in range(0, len(together), most):
-        yield from _halved(lambda part: _rows(base, part, hot), together[start : start + most])
+    for group in together.values():
+        for start in range(0, len(group), most):
+            yield from _halved(lambda part: _rows(base, part, hot), group[start : start + most])
     for group in alike.values():
         for start in range(0, len(group), most):
             yield from _halved(lambda part: _one_concept(base, part, hot), group[start : start + most])
@@ -107,18 +108,21 @@ def _check(base: Any, number: int, order: PaintOrder, concepts: list[Concept], h
             f"{base.name} paints pictures of {base.picture_size} x {base.picture_size} pixels, not of {order.size}; "
             "leave the size out"
         )
-    for _, scale in order.worn:
+    for _, scale in order.concepts:
         check_scale(scale)
     adapters = [
         adapter_of(concept, base, scale=scale, any_base=order.any_base, hot=hot)
-        for concept, (_, scale) in zip(concepts, order.worn, strict=True)
+        for concept, (_, scale) in zip(concepts, order.concepts, strict=True)
     ]
     handles = [answer.handle for adapter in adapters for answer in adapter.answers]
     check_prompts([order.prompt, *([order.negative] if order.negative.strip() else [])], handles=handles)
     paint_settings(order.request)
     plain = not (order.onto or order.regions or order.conditions or order.like or order.views or order.subject_from)
     plain &= len(concepts) < 2 and not order.any_base and not any(handle in order.negative for handle in handles)
-    together = plain and all(not why_alone(base, adapter) for adapter in adapters)
+    together = ""
+    if plain and not any(why_alone(base, adapter) for adapter in adapters):
+        # apart as `paint_many` has them, so that the first pictures are ready sooner
+        together = "whole weights" if any(map(has_whole_weights, adapters)) else "beside the base"
     return _Checked(number, order, concepts, together, not _shows_others(adapters))
 
 
@@ -166,7 +170,7 @@ def _one_concept(base: Any, part: Sequence[_Checked], hot: Concepts) -> list[Pic
         [one.order.prompt for one in part],
         concepts=part[0].concepts,
         seed=[one.order.seed for one in part],
-        scale=[scale for _, scale in order.worn] or 1.0,
+        scale=[scale for _, scale in order.concepts] or 1.0,
         hot=hot,
         **arguments,
     )

@@ -6,7 +6,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from limner.errors import InputError, MissingExtra
@@ -23,9 +22,6 @@ class WorkerActor:
     """One worker, as an actor; its job runs in a thread, so that calls are answered meanwhile."""
 
     def __init__(self, database: str, files: str, about: Mapping[str, Any]) -> None:
-        about = dict(about)
-        if about.get("data") is not None:
-            about["data"] = Path(about["data"])
         # jobs move between machines, so their checkpoints go into the file store
         self._worker = Worker(open_database(database), open_files(files), **{"shares": True, **about})
         self._until = threading.Event()
@@ -41,6 +37,7 @@ class WorkerActor:
         """End the worker: its job writes its checkpoint and goes back to the queue. Returns when it has."""
         self._until.set()
         self._thread.join()
+        self._worker.database.close()
 
 
 def start_ray_workers(

@@ -191,8 +191,8 @@ class Results(Made):
     def _answered(self, event: Any) -> dict[str, Any]:
         """The reply to a sentence: its picture by id, its new concepts by name."""
         self.reply = self.shown(event.record)
-        about = {"purpose": "gallery", "concepts": self.of_plan(), "parent": None}
-        self.reply["picture"] = self.store_picture(event.picture, **about) if event.picture is not None else None
+        picture = self.store_picture(event.picture, "gallery", self.of_plan()) if event.picture is not None else None
+        self.reply["picture"] = picture
         self.concepts |= {path.stem: path for path in event.concepts}
         self.reply["references"] = {p.parent.name: (self.store(p), p.stat().st_size) for p in event.references}
         return {name: self.reply[name] for name in ("event", "turn", "is_new", "answer", "choices", "picture")}

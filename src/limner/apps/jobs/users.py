@@ -6,7 +6,7 @@ import hashlib
 import re
 import secrets
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -76,6 +76,12 @@ def me(database: Database) -> User:
     except InputError:  # another process has just created it
         with database.reading() as session:
             return session.scalars(select(User).where(User.name == ME)).one()
+
+
+def count_users(database: Database) -> int:
+    """Number of users, without the one of a studio without login."""
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(User).where(User.name != ME)) or 0
 
 
 def user_named(session: Session, name: str) -> User:

@@ -86,7 +86,8 @@ class Worker:
         self.name = name or f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self.data = (data or Path(tempfile.mkdtemp(prefix="limner-worker-"))).resolve()
         self.bases = bases or Bases(open_base).held
-        self.base_choices, self.kinds, self.lease = tuple(base_choices), kinds, lease
+        self.base_choices: Sequence[BaseChoice] = tuple(base_choices)
+        self.kinds, self.lease = kinds, lease
         self.shares = database.is_postgres if shares is None else shares
         self.checkpoint_seconds = checkpoint_seconds
         self.run_workflow = run_workflow or _run_workflow

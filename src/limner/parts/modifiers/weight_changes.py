@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.core.types import Live
+from limner.engine.stacked.parameters import OwnWeights, through
 from limner.errors import InputError
 
 from .parameters import Kept, taken
@@ -29,6 +30,10 @@ Change: TypeAlias = "Callable[[Mapping[str, Tensor]], Tensor]"
 Kind: TypeAlias = "Callable[[Tensor, Generator], tuple[dict[str, Tensor], Change]]"
 """A layer's weight [out, in, ...], generator -> the parameters at their start, where the change is zero, and the
 change."""
+
+CACHED = 2**30
+"""Most bytes of changed weights that stay in memory while a batch of different concepts is sampled; further ones are
+computed in every step."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class changed_weights:
         places: Sequence[int],
     ) -> Iterator[list[Live]]:
         """The changes of several subjects, of any kinds: each row of a layer's output gets its own subject's change."""
-        lives, place_of = [Live() for _ in own], {place: k for k, place in enumerate(places)}
+        lives, room = [Live() for _ in own], _Room()
         with ExitStack() as stack:
             for name, layer in base.projections(own[0].layers).items():
                 weight: Any = layer.weight
@@ -90,8 +95,9 @@ class changed_weights:
                     live.tensors |= parameters
                     mine = {key: parameters[n] for n, key in names.items()}
                     made.append(functools.partial(_scaled, change, mine, scale))
-                hook = _added_by_rows(made, rows, place_of, lives)
-                stack.callback(layer.register_forward_hook(hook).remove)
+                hooks = _ByRows(layer, dict(zip(places, made, strict=True)), rows, lives, room)
+                stack.callback(layer.register_forward_pre_hook(hooks.before).remove)
+                stack.callback(layer.register_forward_hook(hooks.after).remove)
             yield lives
 
 
@@ -99,36 +105,95 @@ def _scaled(change: Change, own: Mapping[str, Tensor], scale: float) -> Tensor:
     return scale * change(own)
 
 
-def _added_by_rows(
-    made: Sequence[Callable[[], Tensor]], rows: Any, place_of: Mapping[int, int], lives: Sequence[Live]
-) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-    """The layer's output plus, for each row, its input through its own subject's change of the weight."""
-    import torch
-    import torch.nn.functional as F
+class _Room:
+    """Bytes left for changed weights that last from one step of sampling to the next."""
 
-    def hook(layer: Any, inputs: Any, out: Tensor) -> Tensor:
-        if not all(live.on for live in lives):
+    def __init__(self) -> None:
+        self.num_bytes = CACHED
+
+
+class _ByRows:
+    """Two hooks of a layer: each row is computed with its own subject's change of the weight."""
+
+    def __init__(
+        self,
+        layer: Any,
+        changes: Mapping[int, Callable[[], Tensor]],
+        rows: Any,
+        lives: Sequence[Live],
+        room: _Room,
+    ) -> None:
+        self.layer, self.changes, self.rows, self.lives, self.room = layer, changes, rows, lives, room
+        self.place_of = {place: k for k, place in enumerate(changes)}
+        self.own = OwnWeights(rows, {place: functools.partial(self._weight, place) for place in changes})
+        self.cache: dict[tuple[str, int], Tensor] = {}  # only in sampling, where parameters do not change
+
+    @property
+    def on(self) -> bool:
+        return all(live.on for live in self.lives)
+
+    def before(self, layer: nn.Module, inputs: Any) -> Any:
+        import torch
+
+        return None if torch.is_grad_enabled() or not self.on else self.own.before(layer, inputs)
+
+    def after(self, layer: nn.Module, inputs: Any, out: Tensor) -> Tensor:
+        import torch
+
+        if not self.on:
             return out
-        changes = torch.stack([make() for make in made])  # [subjects, out, in, …]
+        if torch.is_grad_enabled():
+            self._forget()
+            return self._stacked(inputs[0], out)
+        if self.own.skipped:
+            return self.own.after(layer, inputs, out)
+        for place in self.changes:
+            at = self.rows.those_of(place)
+            if len(at):
+                change = self._cached("change", place, self.changes[place])
+                out[at] += through(layer, inputs[0][at], {"weight": change.to(out.dtype), "bias": None})
+        return out
+
+    def _weight(self, place: int) -> dict[str, Tensor]:
+        return {"weight": self._cached("weight", place, lambda: self.layer.weight + self.changes[place]())}
+
+    def _cached(self, what: str, place: int, make: Callable[[], Tensor]) -> Tensor:
+        value = self.cache.get((what, place))
+        if value is None:
+            value = make()
+            size = value.numel() * value.element_size()
+            if size <= self.room.num_bytes:
+                self.room.num_bytes -= size
+                self.cache[what, place] = value
+        return value
+
+    def _forget(self) -> None:
+        self.room.num_bytes += sum(t.numel() * t.element_size() for t in self.cache.values())
+        self.cache.clear()
+
+    def _stacked(self, whole: Tensor, out: Tensor) -> Tensor:
+        """The layer's output plus each row's input through its change, in one product of matrices for training."""
+        import torch
+        import torch.nn.functional as F
+
+        changes = torch.stack([change() for change in self.changes.values()])  # [subjects, out, in, …]
         at = None
-        if not rows.all_of(place_of):
-            at, mine = rows.of(place_of)
+        if not self.rows.all_of(self.place_of):
+            at, mine = self.rows.of(self.place_of)
             changes = changes[mine]
         if not len(changes):
             return out
-        x = inputs[0] if at is None or len(at) == len(inputs[0]) else inputs[0][at]
+        x = whole if at is None or len(at) == len(whole) else whole[at]
         if changes.ndim == 3:
             more = torch.bmm(x.reshape(len(changes), -1, x.shape[-1]), changes.mT.to(x.dtype))
         else:
-            groups, each = len(changes), len(x) // len(changes)
+            groups, each, layer = len(changes), len(x) // len(changes), self.layer
             beside = x.view(groups, each, *x.shape[1:]).transpose(0, 1).reshape(each, -1, *x.shape[2:])
             more = F.conv2d(beside, changes.flatten(0, 1), None, layer.stride, layer.padding, layer.dilation, groups)
             more = more.view(each, groups, -1, *more.shape[2:]).transpose(0, 1)
         if at is None or len(at) == len(out):
             return out + more.reshape(out.shape)
         return out.index_add(0, at, more.reshape(len(at), *out.shape[1:]))
-
-    return hook
 
 
 def in_place_of(

@@ -103,6 +103,8 @@ class PaintRequest(Request):
     frames: int = 1  # number of frames of a clip; 1: a picture
     motion: str = ""  # folder of motion modules
     skip: int = 0  # number of pictures, at the start, that an earlier run has painted
+    score: bool = False  # whether each picture is scored, by the first concept's subject
+    references: Path | None = None  # real pictures of that subject, for scores of likeness
 
 
 @dataclass(frozen=True, kw_only=True)

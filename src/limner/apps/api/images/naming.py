@@ -25,11 +25,11 @@ FOLLOWS = re.compile(
     r"wearing|\w+ing|is|that|who|made)\b",
     re.IGNORECASE,
 )
-"""Beginnings of a prompt that go on after a subject: "on the beach", "wearing a hat"."""
+"""Beginnings of a prompt that go on after a subject: "on the beach", "with a hat"."""
 
 
 @dataclass(frozen=True)
-class Worn:
+class Chosen:
     """A concept that a request names, and its strength."""
 
     row: Concept
@@ -41,19 +41,19 @@ def model_name(row: Concept, user: User, owner: str) -> str:
     return row.name if row.owner_id == user.id else f"{owner}/{row.name}"
 
 
-def named_concepts(session: Session, fields: Generation, user: User, base: str) -> list[Worn]:
+def named_concepts(session: Session, fields: Generation, user: User, base: str) -> list[Chosen]:
     """The concepts of `model` and `lora`, in this order. Raises `ApiError` for a name that the user does not see."""
-    worn = []
+    concepts = []
     if fields.model and fields.model != base:
-        worn.append(Worn(find_named(session, fields.model, user, base), 1.0))
+        concepts.append(Chosen(find_named(session, fields.model, user, base), 1.0))
     for lora in fields.loras:
         row = find_named(session, lora.concept, user, base)
-        if lora.concept == fields.model or any(row.id == each.row.id for each in worn):
+        if lora.concept == fields.model or any(row.id == each.row.id for each in concepts):
             # a model's name with a lora of the same name sets its strength
-            worn = [Worn(each.row, lora.strength) if each.row.id == row.id else each for each in worn]
+            concepts = [Chosen(each.row, lora.strength) if each.row.id == row.id else each for each in concepts]
             continue
-        worn.append(Worn(row, lora.strength))
-    return worn
+        concepts.append(Chosen(row, lora.strength))
+    return concepts
 
 
 def find_named(session: Session, name: str, user: User, base: str) -> Concept:
@@ -97,18 +97,18 @@ def has_trigger(row: Concept) -> bool:
     return header.get("method", row.method) != IMPORTED or bool(settings.get("words") or settings.get("says"))
 
 
-def name_concepts(prompt: str, worn: Sequence[Worn], negative: str = "") -> str:
+def name_concepts(prompt: str, concepts: Sequence[Chosen], negative: str = "") -> str:
     """The prompt with the handle of every concept that it does not name: in place of the class where the prompt has it,
     otherwise in front of it (of a style: behind it).
 
     >>> from types import SimpleNamespace as Row
     >>> rex = Row(handle="<rex>", noun="dog", kind="pet", method="lora", header={})
-    >>> name_concepts("a dog on the beach", [Worn(rex, 1.0)])
+    >>> name_concepts("a dog on the beach", [Chosen(rex, 1.0)])
     'a <rex> on the beach'
-    >>> name_concepts("on the beach", [Worn(rex, 1.0)])
+    >>> name_concepts("on the beach", [Chosen(rex, 1.0)])
     '<rex> on the beach'
     """
-    for each in reversed(worn):
+    for each in reversed(concepts):
         cards = cards_of(each.row)
         if has_trigger(each.row) and not any(str(card["handle"]) in f"{prompt}\n{negative}" for card in cards):
             prompt = _name(prompt, cards)

@@ -23,7 +23,7 @@ from ..errors import ApiError
 from ..routes.common import add_job, store
 from .answers import Answered
 from .fields import Edit
-from .naming import Worn, name_concepts, named_concepts
+from .naming import Chosen, name_concepts, named_concepts
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -41,7 +41,7 @@ class Plan:
 
     fields: Generation
     user: User
-    worn: Sequence[Worn]
+    concepts: Sequence[Chosen]
     prompt: str
     seed: int
     canvas: str = ""  # SHA-256 of the picture to change
@@ -58,10 +58,10 @@ def plan(services: Services, user: User, fields: Generation, *, canvas: str = ""
     base = services.config.base.name
     with services.database.reading() as session:
         check_quota(session, user, services.database.now(session))
-        worn = named_concepts(session, fields, user, base)
-    prompt = name_concepts(fields.prompt, worn, fields.negative_prompt or "")
+        concepts = named_concepts(session, fields, user, base)
+    prompt = name_concepts(fields.prompt, concepts, fields.negative_prompt or "")
     seed = secrets.randbelow(MOST_SEED) if fields.seed is None else fields.seed
-    planned = Plan(fields, user, worn, prompt, seed, canvas, mask)
+    planned = Plan(fields, user, concepts, prompt, seed, canvas, mask)
     planned.payload.update(_payload(planned))
     return planned
 
@@ -71,7 +71,7 @@ def _payload(planned: Plan) -> dict[str, Any]:
     fields = planned.fields
     payload: dict[str, Any] = {
         "prompts": [planned.prompt],
-        "concepts": [{"id": each.row.id, "scale": each.scale} for each in planned.worn],
+        "concepts": [{"id": each.row.id, "scale": each.scale} for each in planned.concepts],
         "seed": planned.seed,
         "count": fields.n or 1,
         "steps": fields.steps,
@@ -122,9 +122,9 @@ def _order(services: Services, planned: Plan) -> list[Future[Any]]:
     def local(sha256: str, suffix: str) -> Any:
         return services.local(sha256, suffix) if sha256 else None
 
-    worn = [(local(each.row.sha256, ".safetensors"), each.scale) for each in planned.worn]
+    concepts = [(local(each.row.sha256, ".safetensors"), each.scale) for each in planned.concepts]
     payload = planned.payload
-    concept, scale = worn[0] if worn else (None, 1.0)
+    concept, scale = concepts[0] if concepts else (None, 1.0)
     futures: list[Future[Any]] = []
     for seed in planned.seeds:
         order = PaintOrder(
@@ -132,7 +132,7 @@ def _order(services: Services, planned: Plan) -> list[Future[Any]]:
             user=planned.user.id,
             concept=concept,
             scale=scale,
-            further=tuple(worn[1:]),
+            further=tuple(concepts[1:]),
             seed=seed,
             base=services.config.base,
             steps=payload["steps"],
@@ -180,7 +180,7 @@ def _store(services: Services, planned: Plan, job_id: str, seed: int, painted: A
         seed=seed,
         base=picture.base,
         settings=dict(picture.settings),
-        concepts=[{"id": each.row.id, "name": each.row.name, "scale": each.scale} for each in planned.worn],
+        concepts=[{"id": each.row.id, "name": each.row.name, "scale": each.scale} for each in planned.concepts],
     )
     with services.database.session() as session:
         session.add(row)

@@ -86,7 +86,8 @@ def show_concept(number: str, work: Work, me: Me) -> Record:
 def download_concept(number: str, request: Request, work: Work, me: Me) -> Response:
     """The concept's file, which `limner paint --with FILE` reads."""
     with work.database.session() as session:
-        row = find_visible(session, Concept, number, me)
+        # a share lets others paint with a concept, not take it away
+        row = find_own(session, Concept, number, me)
         note(session, request, "concept.download", row.id)
         sha256, name = row.sha256, row.name
     return file_response(work.files.read(sha256), MEDIA_TYPE, filename=f"{name}.safetensors")

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 from sqlalchemy import delete, select
 
-from limner.apps.jobs.queue import submit
 from limner.apps.jobs.tables import Concept, Conversation, Turn
 
 from ..errors import not_found
-from ..fields import Fields, Id, Line, Prompt, Record
-from .common import Me, Work, find_own, find_visible
+from ..fields import Fields, Id, Line, Prompt, Record, Seed
+from .common import Me, Work, add_job, find_own, find_visible
 from .records import turn_record, when
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
@@ -26,11 +25,14 @@ class NewConversation(Fields):
 
 
 class NewTurn(Fields):
-    """What the user says, after which turn (null: the current one), and the concepts to paint with."""
+    """The words of the user, after which turn (null: the current one), and the concepts to paint with."""
 
     words: Prompt
     parent: Id | None = None
-    concepts: tuple[Id, ...] = ()
+    concepts: Annotated[list[Id], Field(max_length=16)] = Field(default_factory=list)
+    seed: Seed | None = None
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    guidance: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
 class Current(Fields):
@@ -81,8 +83,9 @@ def say(number: str, turn: NewTurn, work: Work, me: Me) -> Record:
         for concept in turn.concepts:
             find_visible(session, Concept, concept, me)
     concepts = [{"id": concept, "scale": 1.0} for concept in turn.concepts]
-    payload = {"conversation": number, "words": turn.words, "parent": parent, "concepts": concepts}
-    return {"job": submit(work.database, owner=me.id, kind="converse", payload=payload)}
+    more = turn.model_dump(include={"seed", "steps", "guidance"}, exclude_none=True)
+    payload = {"conversation": number, "words": turn.words, "parent": parent, "concepts": concepts, **more}
+    return {"job": add_job(work, me, "converse", payload)}
 
 
 def _find_turn(turn: Turn | None, conversation: str) -> Turn:

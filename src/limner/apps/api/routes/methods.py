@@ -60,7 +60,7 @@ def estimate(plan: Plan, work: Work, me: Me) -> Record:
     if plan.method:
         _fields(plan.method)
     base = work.config.base
-    found = quick_estimate(
+    result = quick_estimate(
         plan.goal,
         plan.kind,
         base.name,
@@ -69,7 +69,7 @@ def estimate(plan: Plan, work: Work, me: Me) -> Record:
         budget=plan.budget,
         device=base.device,
     )
-    return dataclasses.asdict(found)
+    return dataclasses.asdict(result)
 
 
 @router.get("/bench")

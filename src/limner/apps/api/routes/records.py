@@ -37,7 +37,7 @@ def reference_record(row: tables.Reference) -> Record:
         "id": row.id,
         "filename": row.filename,
         "caption": row.caption,
-        "kept": row.kept,
+        "in_training": row.kept,
         "position": row.position,
         "sha256": row.sha256,
         "content": f"{place}/content",
@@ -47,7 +47,9 @@ def reference_record(row: tables.Reference) -> Record:
 
 
 def concept_record(row: tables.Concept, user: User, *, whole: bool = False) -> Record:
-    """A concept; `whole` adds its file's header, certificate and states."""
+    """A concept; `whole` adds its certificate, and for its owner the states of its training and its file's header,
+    which names the photos and their captions."""
+    own = row.owner_id == user.id
     record: Record = {
         "id": row.id,
         "name": row.name,
@@ -57,15 +59,18 @@ def concept_record(row: tables.Concept, user: User, *, whole: bool = False) -> R
         "method": row.method,
         "base": row.base,
         "num_bytes": row.num_bytes,
-        "subject": row.subject_id if row.owner_id == user.id else None,
-        "job": row.job_id if row.owner_id == user.id else None,
-        "shared": row.owner_id != user.id,
+        "subject": row.subject_id if own else None,
+        "job": row.job_id if own else None,
+        "shared": not own,
         "scores": row.scores,
         "diagnosis": row.diagnosis,
         "created": when(row.created),
-        "file": f"/api/concepts/{row.id}/file",
+        "file": f"/api/concepts/{row.id}/file" if own else None,
     }
-    return record | ({"header": row.header, "certificate": row.certificate, "states": row.states} if whole else {})
+    if whole:
+        record |= {"certificate": row.certificate}
+        record |= {"header": row.header, "states": row.states} if own else {}
+    return record
 
 
 def job_record(row: tables.Job, *, whole: bool = False) -> Record:
@@ -123,7 +128,8 @@ def turn_record(row: tables.Turn) -> Record:
         "parent": row.parent_id,
         "words": row.words,
         "answer": row.answer,
-        "state": row.state,
+        # the newest turn holds the record of the whole conversation, for workers
+        "state": {name: value for name, value in row.state.items() if name != "conversation"},
         "picture": row.picture_id,
         "created": when(row.created),
     }

@@ -57,7 +57,7 @@ class PictureChange(Fields):
     """Fields of a reference image to change."""
 
     caption: Caption | None = None
-    kept: bool | None = None
+    in_training: bool | None = None
     position: Annotated[int, Field(ge=0, lt=10_000)] | None = None
 
 
@@ -249,7 +249,7 @@ def change_picture(number: str, picture: str, change: PictureChange, work: Work,
     with work.database.session() as session:
         row = _find(session, number, picture, me)
         for name, value in change.model_dump(exclude_none=True).items():
-            setattr(row, name, value)
+            setattr(row, "kept" if name == "in_training" else name, value)
         return reference_record(row)
 
 

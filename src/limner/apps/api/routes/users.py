@@ -180,7 +180,7 @@ def revoke_token(number: str, token: str, request: Request, work: Work, admin: A
 
 @router.get("/audit")
 def list_audit(work: Work, admin: Admin, limit: Limit = 100, before: Number = 0) -> Record:
-    """Who did what and when, the newest first; `before` is the last id of the page before."""
+    """The actions of all users, the newest first; `before` is the last id of the page before."""
     wanted = select(Audit).order_by(Audit.id.desc()).limit(limit)
     if before:
         wanted = wanted.where(Audit.id < before)
