@@ -95,7 +95,7 @@ def error_page(request: Request, error: ApiError) -> Response:
     return render(request, "error.html", status=status, code=status, message=str(error), title="Something is wrong")
 
 
-# ------------------------------------------------------------------------------------------ rows for a page, jobs from it
+# ------------------------------------------------------------------------------------------ rows of a page, jobs of it
 
 
 @contextmanager
