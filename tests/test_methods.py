@@ -52,19 +52,18 @@ REPRESENTATIVE = ("textual_inversion", "lora_dreambooth", "custom_diffusion", "i
 """A word, weights, both, pre-trained, training-free: `make test-quick` asks these alone."""
 MECHANISMS = (
     *REPRESENTATIVE,
-    # words: of several layers or times, in a subspace without gradients, locked keys, prefixes, two at once
-    *("neti", "hifi_tuner", "gradient_free_ti", "perfusion", "catversion", "dreamartist", "lego"),
-    # weights: whole ones, factors, rotations, singular values, neurons, adapters between layers, of pairs
-    *("dreambooth", "lycoris_loha", "oft", "svdiff", "cones", "styledrop", "pair_customization"),
-    # stages: alternating ones, a pool that grows, rewards of samples, early stops, maps of attention
-    *("break_a_scene", "coti", "instructbooth", "dvar", "magictailor"),
+    # words: of layers and times, in a subspace without gradients, locked keys, prefixes, two at once
+    *("neti", "gradient_free_ti", "perfusion", "catversion", "dreamartist"),
+    # weights: whole ones, rotations, singular values, neurons, adapters between layers, of pairs
+    *("dreambooth", "oft", "svdiff", "cones", "styledrop", "pair_customization"),
+    # stages: one behind the other, early stops, maps of attention; pools and rewards have tests of their own
+    *("break_a_scene", "dvar", "magictailor"),
     # encoders: features for words, gated layers, a reference network, predicted weights, first trained and then tuned
     *("fastcomposer", "instantbooth", "suti", "hyperdreambooth", "e4t", "face_diffuser"),
-    # conditions and places: control branches, grounding, a further channel, collages, views
-    *("uni_controlnet", "instantid", "subject_diffusion", "anydoor", "viewpoint_control"),
-    # sampling alone: inverted sources, guidance, parallel streams
-    *("photoswap", "freecontrol", "portrait_diffusion"),
-    *("mix_of_show", "reversion"),
+    # conditions and places: control branches, grounding, a further channel, collages
+    *("instantid", "subject_diffusion", "anydoor"),
+    # sampling alone: inverted sources, guidance, parallel streams; regions, relations
+    *("freecontrol", "portrait_diffusion", "mix_of_show", "reversion"),
 )
 """A method or more of each mechanism: `make test` asks these every contract, and the others those that cost little."""
 

@@ -53,14 +53,14 @@ def test_learn_then_paint(photos: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_without_a_method_or_a_name_both_are_chosen_and_said(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["learn", photos, "--class", "dog", "--out", tmp_path, "--preview", 0, "--no-score", "--steps", 2]
-    assert run(*words, "--goal", "fast", "--budget", "10h") == 0
+    words = ["learn", photos, "--class", "dog", "--out", tmp_path, "--preview", 0, "--no-score", "--no-check"]
+    assert run(*words, "--steps", 1, "--goal", "fast", "--budget", "10h") == 0
     assert "method: " in capsys.readouterr().err
     assert (tmp_path / "mydog.safetensors").exists()
 
 
 def test_a_budget_ends_learning_and_is_said(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["learn", photos, "--class", "dog", "--out", tmp_path, "--preview", 0, "--no-score"]
+    words = ["learn", photos, "--class", "dog", "--out", tmp_path, "--preview", 0, "--no-score", "--no-check"]
     assert run(*words, "--method", "textual_inversion", "--budget", "1s") == 0
     assert "the budget of 1 s is used up after" in capsys.readouterr().err
     assert (tmp_path / "mydog.safetensors").exists()

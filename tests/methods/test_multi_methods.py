@@ -253,7 +253,7 @@ def test_cones_shuts_weights_and_changes_none(base: Any, pair: Any) -> None:
 
 def test_cones_shuts_what_its_loss_is_better_without(base: Any, pair: Any) -> None:
     """The loss on the subject's own pictures is lower with the found weights shut than with as many others."""
-    concept = learned(base, pair[0], "cones", steps=15, lr=0.03, prior_weight=0.0, share=0.02, batch=3)
+    concept = learned(base, pair[0], "cones", steps=25, lr=0.02, prior_weight=0.0, share=0.02, batch=4)
     found = adapter_of(concept, base)
     draw = torch.Generator().manual_seed(0)
     chance = {name: 1 - torch.rand(t.shape, generator=draw) for name, t in concept.tensors.items()}

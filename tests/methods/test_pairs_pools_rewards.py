@@ -387,7 +387,7 @@ def test_two_pictures_are_too_few_to_compare(base: Any, rex: Subject) -> None:
 
 def test_the_reward_stage_moves_what_is_painted(base: Any, rex: Subject) -> None:
     """At its own rate, a few updates of the second stage change a picture visibly."""
-    recipe = methods()["instructbooth"](rex, reward_steps=4, reward_batch=3)
+    recipe = methods()["instructbooth"](rex, reward_steps=3, reward_batch=3)
     *_, last = train(base, Adapter(recipe, rex.handle), stages=recipe.stages[1:])
     latents = []
     for stored in ({}, last.snapshot().tensors):
@@ -401,6 +401,7 @@ MOVED = 0.02
 """Share of a picture's latents that four updates move at least: 0.071 as set, 0.007 at a tenth of the rate."""
 
 
+@pytest.mark.sweep
 def test_rewarded_brightness_rises(base: Any, rex: Subject) -> None:
     function = methods()["instructbooth"]
     recipe = function(rex, **fast(function))

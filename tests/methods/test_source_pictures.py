@@ -89,7 +89,7 @@ def test_the_source_comes_back_where_all_is_swapped_and_the_prompts_agree(
 ) -> None:
     """Without a mask. Null-text inversion is needed for it: DDIM alone does not come back under guidance."""
     recipes = [never_blended(rex, **EVERYWHERE, null_text_steps=n) for n in (10, 0)]
-    found = [painted(base, recipe, {"source": photo}, prompt="a photo of a dog", steps=8) for recipe in recipes]
+    found = [painted(base, recipe, {"source": photo}, prompt="a photo of a dog", steps=6) for recipe in recipes]
     errors = [lost(latents, encoded(base, photo)) for latents in found]
     assert errors[0] < 0.1
     assert errors[1] > 3 * errors[0]

@@ -86,7 +86,9 @@ class Died(Exception):
     """A run that ends the moment a checkpoint is on the disk."""
 
 
-@pytest.mark.parametrize("stage", ["segmenter", pytest.param("dino", marks=pytest.mark.sweep), "denoiser"])
+@pytest.mark.parametrize(
+    "stage", ["segmenter", *(pytest.param(name, marks=pytest.mark.sweep) for name in ("dino", "denoiser"))]
+)
 def test_stopped_anywhere_a_stage_ends_at_the_same_bits(
     run: Run, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -472,7 +472,7 @@ FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLI
     ("accumulate", "sharded"),
     [
         pytest.param(1, {}, id="ddp", marks=pytest.mark.sweep),
-        pytest.param(2, {}, id="ddp in parts"),
+        pytest.param(2, {}, id="ddp in parts", marks=pytest.mark.sweep),
         pytest.param(1, FSDP, id="fsdp", marks=pytest.mark.sweep),
     ],
 )

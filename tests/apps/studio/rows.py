@@ -113,6 +113,7 @@ def fill(
         ]
         rows["picture"] = painted[0]
         photo = session.query(Reference).filter_by(subject_id=rows["subject"].id).first()
+        assert photo is not None
         return {name: row.id for name, row in rows.items()} | {"photo": photo.id}
 
 

@@ -32,12 +32,12 @@ def folders(request: Request) -> list[Path]:
 
 def files(request: Request) -> dict[str, Path]:
     """Results files of benches by name; damaged ones and other files are left out."""
-    found: dict[str, Path] = {}
+    records: dict[str, Path] = {}
     for folder in folders(request):
         for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-            if NAME.fullmatch(path.stem) and path.stem not in found and results(path) is not None:
-                found[path.stem] = path
-    return found
+            if NAME.fullmatch(path.stem) and path.stem not in records and results(path) is not None:
+                records[path.stem] = path
+    return records
 
 
 def results(path: Path) -> dict[str, Any] | None:
@@ -47,7 +47,7 @@ def results(path: Path) -> dict[str, Any] | None:
 
 @functools.lru_cache(maxsize=16)
 def _results(path: Path, changed: int, size: int) -> dict[str, Any] | None:
-    """What a page shows of a results file, without its pictures' numbers."""
+    """The fields of a results file that pages show, without its pictures' numbers."""
     try:
         record = read_results(path)
     except FileError:
@@ -59,13 +59,13 @@ def _results(path: Path, changed: int, size: int) -> dict[str, Any] | None:
 @router.get("/bench")
 def show_all(request: Request) -> Response:
     """The results on disk, and each method's scores on the base's own bench."""
-    found = {name: results(path) for name, path in files(request).items()}
+    records = {name: results(path) for name, path in files(request).items()}
     base = plans.base_of(request)
     return render(
         request,
         "benches.html",
         title="Bench",
-        benches=[(name, about_of(record)) for name, record in found.items() if record],
+        benches=[(name, about_of(record)) for name, record in records.items() if record],
         rows=method_rows(base),
         base=base,
     )
@@ -182,8 +182,8 @@ def correlation_rows(record: dict[str, Any]) -> list[dict[str, str]]:
 def show_report(request: Request) -> Response:
     """One page on the methods for printing: the base's own bench, and every results file in short."""
     base = plans.base_of(request)
-    found = {name: results(path) for name, path in files(request).items()}
-    tables = [(name, about_of(record), table_rows(record)[:12]) for name, record in found.items() if record]
+    records = {name: results(path) for name, path in files(request).items()}
+    tables = [(name, about_of(record), table_rows(record)[:12]) for name, record in records.items() if record]
     return render(
         request, "report.html", title="Report", rows=method_rows(base)[:20], tables=tables, base=base, columns=COLUMNS
     )

@@ -96,7 +96,7 @@ def show(request: Request, concept_id: str) -> Response:
         concept = find_visible(session, Concept, concept_id, user)
         shared = select(User.name).join(Share, Share.user_id == User.id).where(Share.concept_id == concept.id)
         owner = session.get(User, concept.owner_id)
-        values = {
+        values: dict[str, Any] = {
             "c": concept,
             "owner": owner.name if owner is not None and owner.id != user.id else "",
             "shares": sorted(session.scalars(shared)) if concept.owner_id == user.id else [],
@@ -136,17 +136,17 @@ def advice_for(session: Session, concept: Concept, label: str) -> tuple[dict[str
     before = dict(job.payload) if job is not None and job.kind == "learn" and job.payload.get("subject") else {}
     if not label or not (before or concept.subject_id):
         return None
-    kept = {name: before[name] for name in ("goal", "hold_out") if name in before}
+    unchanged = {name: before[name] for name in ("goal", "hold_out") if name in before}
     base = BaseChoice(name=concept.base or "pocket")
     about: dict[str, Any] = {"kind": concept.kind, "method": concept.method, "settings": settings_of(concept)}
     try:
-        advice = advise(LearnRequest(pictures=(), base=base, **about, **kept), label)
+        advice = advise(LearnRequest(pictures=(), base=base, **about, **unchanged), label)
     except LimnerError:
         # a method or a setting that this version does not know
         return None
     if advice is None:
         return None
-    changed = {"method": advice.request.method, "settings": dict(advice.request.settings)}
+    changed: dict[str, Any] = {"method": advice.request.method, "settings": dict(advice.request.settings)}
     changed |= {"hold_out": advice.request.hold_out, "goal": advice.request.goal}
     return {"subject": concept.subject_id, **before, **changed}, advice.sentence
 
@@ -193,7 +193,7 @@ def download_zip(request: Request, concept_id: str) -> Response:
     """The concept with its scores, certificate and sample pictures."""
     with writing(request) as session:
         user = user_of(request)
-        concept = find_visible(session, Concept, concept_id, user)
+        concept = find_own(session, Concept, concept_id, user)
         pictures = pictures_of(session, user, concept=concept.id, purposes=(), limit=24)
         note(session, request, "concept.download", concept.id)
     files, buffer = request.app.state.services.files, io.BytesIO()

@@ -34,7 +34,7 @@ def show(
         if board:
             own_board(session, board, user)
         purposes = ALL_PURPOSES if every or board else ("gallery",)
-        found = pictures_of(
+        pictures = pictures_of(
             session,
             user,
             search=q[:200],
@@ -45,10 +45,17 @@ def show(
             offset=page * PAGE,
         )
         boards = boards_of(session, user)
-    more = len(found) > PAGE
-    chosen = {"q": q[:200], "board": board, "favourites": favourites, "every": every}
+    more = len(pictures) > PAGE
+    chosen: dict[str, Any] = {"q": q[:200], "board": board, "favourites": favourites, "every": every}
     return render(
-        request, "gallery.html", title="Gallery", pictures=found[:PAGE], boards=boards, page=page, more=more, **chosen
+        request,
+        "gallery.html",
+        title="Gallery",
+        pictures=pictures[:PAGE],
+        boards=boards,
+        page=page,
+        more=more,
+        **chosen,
     )
 
 

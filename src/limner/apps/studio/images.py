@@ -47,7 +47,7 @@ def small_photo(request: Request, photo_id: str) -> Response:
 @router.get("/photos/{photo_id}/mask")
 def mask_of_photo(request: Request, photo_id: str) -> Response:
     photo, subject = photo_of(request, photo_id)
-    mask = next((mask_of(each, found) for each, found in matched(subject) if each.id == photo.id), "")
+    mask = next((mask_of(each, report) for each, report in matched(subject) if each.id == photo.id), "")
     if not mask:
         raise not_found("mask")
     return thumbnail(request.app.state.services, mask, SMALL)

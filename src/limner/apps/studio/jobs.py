@@ -69,7 +69,7 @@ def show_panel(request: Request, job_id: str) -> Response:
 
 
 def job_values(session: Session, job: Job) -> dict[str, Any]:
-    """What the templates of a job print."""
+    """The values that the templates of a job print."""
     view = job_view(job, names_of(session, [job]))
     events = events_of(session, job.id)
     pictures = pictures_of_job(session, job)

@@ -97,7 +97,7 @@ def page(request: Request, values: dict[str, Any], concepts: list[ConceptView]) 
 
 
 def form_values(values: dict[str, Any]) -> dict[str, Any]:
-    """What the fields of the form hold."""
+    """The values of the form's fields."""
     regions = values.get("regions") or {}
     rows = [{"handle": handle, **box_in_percent(where)} for handle, where in regions.items()][:NUM_REGIONS]
     empty = {"handle": "", **dict.fromkeys(SIDES, "")}
@@ -256,7 +256,8 @@ async def bring_back(request: Request, form: Form) -> Response:
     story = await run_in_threadpool(metadata_of, picture.data)
     concepts = await run_in_threadpool(known_concepts, request)
     handles = {each.handle: each.id for each in concepts}
-    settings = story.get("settings") if isinstance(story.get("settings"), dict) else {}
+    given = story.get("settings")
+    settings: dict[str, Any] = given if isinstance(given, dict) else {}
     values = {**DEFAULTS, **{name: settings[name] for name in DEFAULTS if name in settings and plain(settings[name])}}
     prompt = str(story.get("prompt", ""))[:2000]
     scales = {concept: 1.0 for handle, concept in handles.items() if handle in prompt}

@@ -35,7 +35,7 @@ def _page(request: Request, secret: str = "", whose: str = "") -> Response:
         user = session.get_one(User, user_of(request).id)
         with_me = select(Concept.id, Concept.name, User.name).join(Share, Share.concept_id == Concept.id)
         with_me = with_me.join(User, User.id == Concept.owner_id)
-        values = {
+        values: dict[str, Any] = {
             "tokens": [each for each in tokens_of(session, user.id) if not each.label.startswith(SESSION)],
             "quotas": quotas_of(
                 user, bytes_of(session, user.id), seconds_of_day(session, user.id, services.database.now(session))
@@ -123,7 +123,7 @@ def change_user(request: Request, number: str, form: Form) -> Response:
         with reading(request) as session:
             name = session.get_one(User, number).name
         return _page(request, token["token"], name)
-    role = "admin" if text(form, "role") == "admin" else "member"
+    role: accounts.Role = "admin" if text(form, "role") == "admin" else "member"
     change = accounts.UserChange(role=role, disabled=flag(form, "disabled"), **_quotas(form))
     accounts.change_user(number, change, request, services, admin)
     return go(request, "/settings", "user")

@@ -47,7 +47,7 @@ def method_choices(kind: str, base: str) -> tuple[dict[str, Any], ...]:
 def plan(
     goal: str, kind: str, base: str, *, method: str = "", given: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What the page shows before a training begins."""
+    """Method, cost and settings of a training that has not begun."""
     estimate = quick_estimate(goal, kind, base, method=known_method(method), given=given)
     row = measured(base).get(estimate.method, {})
     return {

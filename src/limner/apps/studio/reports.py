@@ -1,4 +1,4 @@
-"""What was read of a subject's photos (the result of a job "look"), as the page shows it."""
+"""The report on a subject's photos, the result of a job "look", as the page shows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CAPTIONS = {"captioner": "captioned for you", "model": "captioned for you"}
 def report_view(subject: Subject) -> dict[str, Any]:
     """Photos with their findings, notes about all of them, and the number of faces to choose from."""
     report = subject.report or {}
-    photos = [photo_view(photo, found) for photo, found in matched(subject)]
+    photos = [photo_view(photo, reading) for photo, reading in matched(subject)]
     names = {each["key"]: each["filename"] for each in photos}
     notes = [str(each) for each in report.get("notes", ())]
     notes += [f"{names.get(str(name), name)} was not read: {why}" for name, why in report.get("unread", ())]
@@ -35,27 +35,27 @@ def report_view(subject: Subject) -> dict[str, Any]:
 
 def matched(subject: Subject) -> list[tuple[Reference, Mapping[str, Any]]]:
     """Each photo with what was read of it."""
-    found = {str(row.get("id")): row for row in (subject.report or {}).get("pictures", ())}
-    return [(photo, found.get(photo.id, {})) for photo in subject.pictures]
+    reading = {str(row.get("id")): row for row in (subject.report or {}).get("pictures", ())}
+    return [(photo, reading.get(photo.id, {})) for photo in subject.pictures]
 
 
-def photo_view(photo: Reference, found: Mapping[str, Any]) -> dict[str, Any]:
-    faces = found.get("faces") or []
-    width, height = found.get("width", 1), found.get("height", 1)
-    boxes = [{**box(found["crop"]), "kind": "crop"}] if found.get("crop") else []
+def photo_view(photo: Reference, reading: Mapping[str, Any]) -> dict[str, Any]:
+    faces = reading.get("faces") or []
+    width, height = reading.get("width", 1), reading.get("height", 1)
+    boxes = [{**box(reading["crop"]), "kind": "crop"}] if reading.get("crop") else []
     boxes += [{**box(each["box"]), "kind": "chosen" if each.get("chosen") else "face"} for each in faces]
-    tags = [MASKS[found["mask_source"]]] if found.get("mask_source") in MASKS else []
-    tags += [CAPTIONS[found["caption_source"]]] if found.get("caption_source") in CAPTIONS else []
-    tags += ["turned upright"] if found.get("orientation", 1) != 1 else []
-    bad = ["subject not visible"] if found.get("visible") is False else []
+    tags = [MASKS[reading["mask_source"]]] if reading.get("mask_source") in MASKS else []
+    tags += [CAPTIONS[reading["caption_source"]]] if reading.get("caption_source") in CAPTIONS else []
+    tags += ["turned upright"] if reading.get("orientation", 1) != 1 else []
+    bad = ["subject not visible"] if reading.get("visible") is False else []
     bad += [str(each["fault"]) for each in faces if each.get("fault") and (each.get("chosen") or len(faces) == 1)]
     return {
         "id": photo.id,
-        "key": str(found.get("name", photo.filename)),
+        "key": str(reading.get("name", photo.filename)),
         "filename": photo.filename or f"photo {photo.position + 1}",
-        "caption": photo.caption or str(found.get("caption", "")),
+        "caption": photo.caption or str(reading.get("caption", "")),
         "kept": photo.kept,
-        "mask": mask_of(photo, found),
+        "mask": mask_of(photo, reading),
         "faces": len(faces),
         "boxes": boxes,
         "view": f"0 0 {width} {height}",
@@ -63,9 +63,9 @@ def photo_view(photo: Reference, found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def mask_of(photo: Reference, found: Mapping[str, Any]) -> str:
-    """SHA-256 of a photo's mask: the user's own, else the one that was found."""
-    return photo.mask or str(found.get("mask") or "")
+def mask_of(photo: Reference, reading: Mapping[str, Any]) -> str:
+    """SHA-256 of a photo's mask: the user's own, else the one that the report names."""
+    return photo.mask or str(reading.get("mask") or "")
 
 
 def box(edges: Any) -> dict[str, float]:

@@ -71,18 +71,18 @@ def covers_of(session: Session, concepts: Sequence[Concept]) -> dict[str, str]:
     jobs = {each.job_id: each for each in concepts if each.job_id}
     known = select(Picture).where(Picture.job_id.in_(jobs), Picture.deleted.is_(None)).order_by(Picture.created)
     for picture in session.scalars(known) if jobs else ():
-        covers[jobs[picture.job_id].id] = picture.id
+        covers[jobs[str(picture.job_id)].id] = picture.id
     rest = [each for each in concepts if each.id not in covers]
     for concept in rest[:60]:
         names = cast(Picture.concepts, String).contains(concept.id)
-        found = session.scalar(
+        picture_id = session.scalar(
             select(Picture.id)
             .where(Picture.owner_id == concept.owner_id, Picture.deleted.is_(None), names)
             .order_by(Picture.created.desc())
             .limit(1)
         )
-        if found:
-            covers[concept.id] = found
+        if picture_id:
+            covers[concept.id] = picture_id
     return covers
 
 

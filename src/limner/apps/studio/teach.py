@@ -152,7 +152,7 @@ def show_subject(request: Request, subject_id: str, goal: str = "", method: str 
 
 @router.get("/teach/{subject_id}/report")
 def show_report(request: Request, subject_id: str) -> Response:
-    """What was read of the photos; asks again for itself while that is going on."""
+    """The report on the photos; asks again for itself while that is going on."""
     with reading(request) as session:
         subject = find_own(session, Subject, subject_id, user_of(request))
         looking = _is_looked_at(session, subject)

@@ -95,7 +95,7 @@ def error_page(request: Request, error: ApiError) -> Response:
     return render(request, "error.html", status=status, code=status, message=str(error), title="Something is wrong")
 
 
-# ---------------------------------------------------------------------------------------------- what a page works with
+# ------------------------------------------------------------------------------------------ rows of a page, jobs of it
 
 
 @contextmanager
@@ -121,9 +121,8 @@ def queue_job(request: Request, kind: str, payload: Mapping[str, Any], form: For
     """Submit a job of the user. The form's key makes a form that is sent twice one job."""
     key = text(form, "key", most=100) if form is not None else ""
     services, user = request.app.state.services, user_of(request)
-    if kind != "converse":  # its conversation and turns were checked by the page
-        with reading(request) as session:
-            check_payload(session, user, kind, payload, bases=(services.config.base,))
+    with reading(request) as session:
+        check_payload(session, user, kind, payload, bases=(services.config.base,))
     return submit(services.database, owner=user.id, kind=kind, payload=payload, key=key and f"form {key}")
 
 

@@ -65,7 +65,7 @@ DONE = {
 class ScoreRow(NamedTuple):
     name: str
     value: str
-    width: float  # of a bar, 0 to 100
+    width: float  # percent of the bar
     words: str
     help: str
 
@@ -123,7 +123,8 @@ def diagnosis_words(diagnosis: Mapping[str, Any], scores: Mapping[str, Any]) -> 
     label = diagnosis.get("label") or (inner.get("diagnosis", "") if isinstance(inner, Mapping) else "")
     if not label:
         return None
-    finding, advice = ADVICE.get(label, ("", ""))
+    table: Mapping[Any, tuple[str, str]] = ADVICE
+    finding, advice = table.get(label, ("", ""))
     return {
         "label": label,
         "finding": diagnosis.get("finding") or finding,
