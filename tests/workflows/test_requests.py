@@ -19,6 +19,7 @@ from limner.workflows.requests import (
     CheckRequest,
     CompareRequest,
     ConceptChoice,
+    ConverseRequest,
     EstimateRequest,
     ExportRequest,
     ImportRequest,
@@ -109,6 +110,18 @@ EVERY: tuple[Request, ...] = (
     CompareRequest(concepts=(CONCEPT, CONCEPT), prompts=("{} in the snow",), seeds=(1, 2), plain=False),
     MergeRequest(concepts=(CONCEPT, CONCEPT), out=Path("both.safetensors"), by="weighted", weights=(0.5, 0.5)),
     ImportRequest(file=Path("rex.bin"), name="rex", noun="dog", says="sks dog", partial=True, base=BASE),
+    ConverseRequest(
+        words="give him a hat",
+        conversation={"turns": [], "current": ""},
+        concepts=(CONCEPT,),
+        base=BASE,
+        pictures={"t1": Path("000.png")},
+        photos={"rex": Path("photos")},
+        seed=7,
+        preference_steps=4,
+        llm="http://127.0.0.1:8000/v1",
+        llm_model="small",
+    ),
 )
 
 
@@ -132,6 +145,7 @@ def test_a_request_comes_back_equal(request_: Request) -> None:
                 "concepts",
                 "out",
                 "file",
+                "words",
             )
             if hasattr(request_, name)
         }

@@ -225,8 +225,8 @@ class Step(Protocol):
     def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction: ...
 
     # the denoiser's prediction for the same noised latents with its parameters' exponential moving averages, without
-    # gradient
-    def momentum_prediction(self) -> Prediction: ...
+    # gradient; with `text`, the prompts are read with the averages too
+    def momentum_prediction(self, *, text: bool = False) -> Prediction: ...
 
 
 class Moment(NamedTuple):

@@ -133,7 +133,7 @@ class Stage:
     momentum: float = 0.0
     """Decay of an exponential moving average of the parameters that objectives can predict with
     (`Step.momentum_prediction`), from their values at the start of the stage. The parameters themselves are the result.
-    0: none."""
+    1 keeps these first values, as a fixed reference; 0: none."""
     stop: Stop | None = None
     optimizer: Literal["adamw", "muon", "sign"] = "adamw"
     """Muon is for whole networks trained from scratch; "sign" changes every value by the rate, against the sign of its
@@ -153,9 +153,9 @@ class Stage:
             raise ValueError(
                 f"the decay of an exponential moving average must be from 0 to below 1, not {self.average}"
             )
-        if not 0 <= self.momentum < 1 or (self.momentum and (self.average or self.search)):
+        if not 0 <= self.momentum <= 1 or (self.momentum and (self.average or self.search)):
             raise ValueError(
-                f"the decay of a momentum network must be from 0 to below 1, in a stage that neither replaces its "
+                f"the decay of a momentum network must be from 0 to 1, in a stage that neither replaces its "
                 f"parameters by their average nor searches without gradients, not {self.momentum}"
             )
         if self.optimizer not in ("adamw", "muon", "sign"):

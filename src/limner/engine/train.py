@@ -485,14 +485,15 @@ class Update:
             run = Pass(time=self.time, fused=self.adapted.base.device.type != "cpu", **about)
             return self.adapted.base.reconstruct(self.batch, Condition(states, self.time, self.noise, run))
 
-    def momentum_prediction(self) -> Prediction:
+    def momentum_prediction(self, *, text: bool = False) -> Prediction:
         """The prediction for the same noised latents by the denoiser with the exponential moving averages of its
-        trained parameters, without gradient. The prompts are read with the parameters as they are now."""
+        trained parameters, without gradient. The prompts are read with the parameters as they are now, or, with `text`,
+        with their averages too."""
         if not self.adapted.averages:
             raise InputError("this stage averages no parameters, which an objective predicts with: give it `momentum`")
         other = self.on(self.batch)
         with torch.no_grad():
-            states = self.adapted.text_states(self.batch.prompts)
+            states = None if text else self.adapted.text_states(self.batch.prompts)
             with self.adapted.averaged():
                 _predict(self.adapted, [other], states=states)
         return other.prediction

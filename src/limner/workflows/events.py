@@ -254,6 +254,21 @@ class ConceptCertified(Event):
 
 
 @dataclass(frozen=True)
+class TurnDone(Event):
+    """A sentence of a conversation is answered: by a picture, a line or a question."""
+
+    turn: str  # id of the current turn; empty before the first
+    is_new: bool  # whether that turn is new
+    answer: str
+    state: Mapping[str, Any]  # state of the current turn
+    conversation: Mapping[str, Any]  # for the next request
+    choices: tuple[str, ...] = ()  # answers that a question offers
+    picture: Path | None = None  # picture of a new turn
+    concepts: tuple[Path, ...] = ()  # new states of concepts
+    references: tuple[Path, ...] = ()  # accepted pictures, in folders by subject
+
+
+@dataclass(frozen=True)
 class RunDone(Event):
     """The work is done; nothing follows."""
 

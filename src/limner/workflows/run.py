@@ -9,6 +9,7 @@ from .requests import (
     BaseChoice,
     CheckRequest,
     CompareRequest,
+    ConverseRequest,
     EstimateRequest,
     ExportRequest,
     ImportRequest,
@@ -115,4 +116,8 @@ def run(
             from .import_request import import_request
 
             return import_request(request, **about)
+        case ConverseRequest():
+            from .converse_request import converse_request
+
+            return converse_request(request, **about)
     raise TypeError(f"there is no workflow for {type(request).__name__}")

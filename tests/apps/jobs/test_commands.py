@@ -18,7 +18,7 @@ from limner.apps.cli.main import main
 from limner.apps.jobs.database import Database, open_database
 from limner.apps.jobs.files import Files, open_files
 from limner.apps.jobs.queue import submit
-from limner.apps.jobs.tables import Concept, Job, JobEvent, Picture, Reference, Subject
+from limner.apps.jobs.tables import Concept, Conversation, Job, JobEvent, Picture, Reference, Subject, Turn
 from limner.apps.jobs.uploads import store
 from limner.apps.jobs.users import create_user, user_of_token
 from limner.apps.jobs.worker import Worker
@@ -125,7 +125,7 @@ def events(database: Database, id: str) -> list[dict[str, Any]]:
 
 
 def test_the_real_workflows_fill_the_rows(studio: tuple[str, str, str], base: Any, tmp_path: Path) -> None:
-    """Learn with samples and states; then paint, look, compare, states, export and estimate."""
+    """Learn with samples and states; then paint, look, compare, states, export, estimate, talk."""
     url, place, subject = studio
     database, files = open_database(url), open_files(place)
     about = {"preview": 1, "states": 2, "sample_every": 3, "hold_out": 1}
@@ -174,6 +174,19 @@ def test_the_real_workflows_fill_the_rows(studio: tuple[str, str, str], base: An
     assert all(files.size(file["sha256"]) == file["bytes"] for file in exported.result["files"])
     assert exported.result["files"]
     assert run("estimate", subject=subject, measure=False).result["method"]
+    with database.session() as session:
+        talk = Conversation(owner_id=owner)
+        session.add(talk)
+        session.flush()
+    first = run("converse", conversation=talk.id, words="rex on the beach", concepts=[one], seed=5, steps=2)
+    again = run("converse", conversation=talk.id, words="in the snow", parent=first.result["turn"], steps=2)
+    with database.reading() as session:
+        turns = [session.get_one(Turn, each.result["turn"]) for each in (first, again)]
+        assert session.get_one(Conversation, talk.id).current_id == turns[1].id
+    assert [turn.parent_id for turn in turns] == [None, turns[0].id]
+    assert all(turn.picture_id for turn in turns)
+    assert turns[0].picture_id != turns[1].picture_id
+    assert [turn.state["turn"] for turn in turns] == ["t1", "t2"]
 
 
 def test_users_and_tokens_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,17 +157,21 @@ def test_wishes_are_granted_while_it_trains(database: Database, files: Files, su
 def test_a_paused_training_resumes_to_the_same_result(
     database: Database, files: Files, subject: Subject, make: Make
 ) -> None:
-    id = learn(database, subject, steps=40, pause=10)
+    id = learn(database, subject, steps=60, pause=10)
     with running(make()):
         until(lambda: job(database, id).progress.get("done"))
+        wish(database, id, "save")
+        until(lambda: job(database, id).progress.get("states"))
         wish(database, id, "pause")
         until(lambda: job(database, id).state == "paused")
         before = job(database, id)
-        assert 0 < before.progress["done"] < 40
+        assert 0 < before.progress["done"] < 60
         wish(database, id, "resume")
         until(lambda: job(database, id).state == "done")
     (concept,) = rows(database, Concept)
-    assert total(files, concept) == 40 * 41 // 2
+    assert total(files, concept) == 60 * 61 // 2
+    assert len(concept.states) == 2  # the one saved before the pause, and the end
+    assert "states" not in job(database, id).progress
     resumed = [record["done"] for record in events(database, id) if record["event"] == "update_done"]
     assert resumed == sorted(resumed)  # no update was done twice
 

@@ -18,6 +18,7 @@ from limner.core.offline import staying_offline
 from . import (
     bases,
     bench,
+    chat,
     check,
     data,
     demo,
@@ -110,6 +111,7 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     learn.add_to(commands, arguments)
     paint.add_to(commands)
+    chat.add_to(commands)
     swap.add_to(commands)
     try_on.add_to(commands)
     score.add_to(commands)

@@ -46,7 +46,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only reads; it waits for no writer. Changes are refused by SQLite and PostgreSQL alike."""
+        """A session that only reads; it waits for no writer. SQLite refuses changes in it, PostgreSQL drops them."""
         with self._reads() as session:
             yield session  # closing it rolls back, and leaves the rows that were read usable
 

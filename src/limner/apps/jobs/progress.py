@@ -49,6 +49,11 @@ class Progress:
                 self.values |= {"done": num_pictures, "skip": num_pictures}
             case ev.Message() | ev.Note():
                 self.values["text"] = event.text[:300]
+            case ev.StateSaved():
+                # named here until the concept is there: an interrupted job finds its states again
+                state = {"done": event.done, "sha256": shown["sha256"]}
+                before = [each for each in self.values.get("states", ()) if each["done"] != event.done]
+                self.values["states"] = [*before, state]
             case ev.ConceptSaved():
                 self.values |= {"eta": 0.0}
         self._events.append(shown)
@@ -58,6 +63,8 @@ class Progress:
         why = {"why": pausing} if state == "paused" else {"failure": failure} if failure else {}
         self._events.append({"event": f"job_{state}", **why})
         self.values.pop("text", None)
+        if state in ("done", "cancelled"):
+            self.values.pop("states", None)
 
     def events(self) -> list[dict[str, Any]]:
         """Take the events that wait to be written."""

@@ -18,6 +18,8 @@ LEARN = (
     *("method", "settings", "seed", "goal", "budget", "hold_out", "keep", "stop", "sample_every", "sample_prompts"),
     *("states", "preview", "score", "check", "slots", "mixed", "which"),
 )
+STATES = 4
+"""States of a training that are saved where the payload names no number, to choose among afterwards."""
 PAINT = (
     *("prompts", "seed", "count", "steps", "guidance", "guide_between", "subject_from", "sampler", "negative", "start"),
     *("any_base", "views", "compose", "background", "computed", "frames"),
@@ -39,6 +41,7 @@ def _learn(reading: Reading, again: bool) -> None:
     name = check_name(str(reading.payload.get("name") or subjects[0].name))
     folder = reading.layout.photos(subjects[0], f"photos/{name}")
     reading.fields |= {"pictures": [str(folder)], "name": name, "noun": subjects[0].noun}
+    reading.fields.setdefault("states", STATES)
     if reading.payload.get("after"):
         reading.fields["after"] = reading.concept(reading.payload["after"], own=True)["path"]
     beside = [reading.subject(each) for each in reading.payload.get("beside") or ()]

@@ -38,6 +38,8 @@ class Results(Made):
     def __init__(self, job: Job, plan: Plan, files: Files, folder: Path, *, num_pictures: int = 0) -> None:
         super().__init__(job, plan)
         self.files, self.folder = files, folder
+        for state in job.progress.get("states", ()):  # saved before the job was interrupted
+            self.states[state["done"]] = {**state, "pictures": [], "scores": {}}
         self.num_pictures = num_pictures  # pictures of a job to paint that an earlier worker stored
         self.rows: list[Row] = []
         self.result: dict[str, Any] = {}

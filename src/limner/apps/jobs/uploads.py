@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from .database import Database
 from .files import HASH, Files, hash_of
-from .quotas import WAITING, check_bytes, locked_user
-from .tables import Concept, File, Job, Picture, Reference, Subject, Turn, now
+from .quotas import check_bytes, locked_user
+from .tables import Answer, Concept, File, Job, Picture, Reference, Subject, Turn, now
 
 GRACE = timedelta(hours=24)
 """Age from which a file that nothing names is deleted; younger ones may be named in a moment."""
@@ -51,31 +51,36 @@ def add_file(session: Session, sha256: str, num_bytes: int, *, owner: str, media
 
 def sweep(database: Database, files: Files, *, grace: timedelta = GRACE) -> list[str]:
     """Delete the files that no row names and that are older than `grace`, and return their SHA-256s."""
-    with database.session() as session:
+    end = now() - grace
+    with database.reading() as session:  # which may take a while, and holds no lock
         named = names_in_use(session)
-        old = session.scalars(select(File).where(File.created < now() - grace))
-        gone = [row for row in old if row.sha256 not in named]
-        for row in gone:
+        old = [
+            sha256 for sha256 in session.scalars(select(File.sha256).where(File.created < end)) if sha256 not in named
+        ]
+    deleted = []
+    for sha256 in old:
+        with database.session() as session:
+            # content that was stored again in the meantime is young
+            row = session.scalar(select(File).where(File.sha256 == sha256, File.created < end).with_for_update())
+            if row is None:
+                continue
             session.delete(row)
-    deleted = [row.sha256 for row in gone]
-    for sha256 in deleted:
-        with database.reading() as session:
-            if session.get(File, sha256) is None:
-                files.delete(sha256)
+        files.delete(sha256)
+        deleted.append(sha256)
     return deleted
 
 
 def names_in_use(session: Session) -> set[str]:
     """The SHA-256 of every file that a row names: references, concepts, pictures and turns that are not deleted,
-    results and checkpoints of jobs, and payloads of jobs that may still run."""
+    payloads, results and checkpoints of jobs, and answers that may be given again."""
     queries = (
         select(Subject.report).where(Subject.deleted.is_(None)),
         select(Reference.sha256, Reference.mask).join(Subject).where(Subject.deleted.is_(None)),
         select(Concept.sha256, Concept.states).where(Concept.deleted.is_(None)),
         select(Picture.sha256, Picture.settings).where(Picture.deleted.is_(None)),
         select(Turn.state),
-        select(Job.result, Job.checkpoint),
-        select(Job.payload).where(Job.state.in_((*WAITING, "failed"))),
+        select(Job.payload, Job.progress, Job.result, Job.checkpoint),
+        select(Answer.body),
     )
     return {sha256 for query in queries for row in session.execute(query) for sha256 in _hashes(tuple(row))}
 

@@ -75,7 +75,7 @@ def _change(session: Session, job: Job, what: str, database: Database) -> None:
         case "pause", "paused":
             pass
         case "cancel", "queued" | "paused":
-            job.state, job.ended, job.wishes = "cancelled", now, {}
+            job.state, job.ended, job.wishes, job.checkpoint = "cancelled", now, {}, {}
         case "resume", "queued":
             pass
         case "resume", "paused" | "failed":

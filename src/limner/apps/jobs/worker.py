@@ -28,6 +28,7 @@ from .lease import Bases
 from .payloads import POCKET
 from .queue import LEASE, claim, expire
 from .tables import Job
+from .uploads import sweep
 
 if TYPE_CHECKING:
     from limner.workflows.controls import Controls
@@ -43,6 +44,7 @@ QUICK = (
 )
 POLL = 0.25
 """Seconds between two looks for a job."""
+TIDY_SECONDS = 3600.0
 FAILED_DAYS = 7
 """Days for which the folder of a failed job is kept, so that it can be resumed."""
 
@@ -94,14 +96,14 @@ class Worker:
         self.stopping = threading.Event()
         self.job_id = ""  # id of the job that runs
         self.num_done = 0  # jobs that were run
-        self._looked = 0.0
+        self._looked = self._tidied = 0.0
 
     def run(self, until: threading.Event) -> None:
         """Run jobs until the event is set; the current job then writes its checkpoint and goes back to the queue."""
         self.stopping = until
-        self.tidy()
         while not until.is_set():
             try:
+                self._tidy_sometimes()
                 is_busy = self.step()
             except AWAY as error:
                 log.warning("the database does not answer: %s", error.orig)
@@ -132,6 +134,15 @@ class Worker:
             self.job_id = ""
             self.num_done += 1
         return True
+
+    def _tidy_sometimes(self) -> None:
+        """At the start and every hour, delete folders and stored files of no more use."""
+        if self._tidied and time.monotonic() - self._tidied < TIDY_SECONDS:
+            return
+        self._tidied = time.monotonic()
+        gone = len(self.tidy()), len(sweep(self.database, self.files))
+        if any(gone):
+            log.info("deleted %d folders of jobs and %d stored files that nothing names", *gone)
 
     def tidy(self) -> list[Path]:
         """Delete the folders of jobs that are over, and return them."""

@@ -24,6 +24,7 @@ from .noise_matching import face_distance, noise_contrast, noise_cosine
 from .people import recognition, same_person
 from .picture_text import picture_text, picture_text_contrast, picture_text_matching
 from .picture_words import among_words, short
+from .preference import preference
 from .preserving import preserving
 from .prototype import near_start, prototype, prototypical_embedding
 from .refinement import refinement
@@ -79,6 +80,7 @@ __all__ = [
     "picture_text_contrast",
     "picture_text_matching",
     "policy_gradient",
+    "preference",
     "preserving",
     "prototype",
     "prototypical_embedding",

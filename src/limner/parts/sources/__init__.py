@@ -26,6 +26,7 @@ from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .placed import placed
 from .placing import Hole
 from .pool import growing_pool
+from .preferred import preferred
 from .prompts import prompts
 from .recognition import recognition_pictures
 from .relocated import relocated
@@ -84,6 +85,7 @@ __all__ = [
     "people_by_age",
     "photos",
     "placed",
+    "preferred",
     "prior_note",
     "prompts",
     "recognition_pictures",

@@ -6,10 +6,11 @@ events. Nothing heavy is imported here.
 
 from __future__ import annotations
 
-from .reading import REQUESTS, BaseChoice, ConceptChoice, Request, Settings, plain_data, read_request
+from .reading import REQUESTS, BaseChoice, ConceptChoice, Request, Settings, plain_data, read_plain, read_request
 from .studio import CompareRequest, EstimateRequest, ImportRequest, LookRequest, MergeRequest, StatesRequest
 from .work import (
     CheckRequest,
+    ConverseRequest,
     ExportRequest,
     FurtherSubject,
     LearnRequest,
@@ -27,6 +28,7 @@ __all__ = [
     "CheckRequest",
     "CompareRequest",
     "ConceptChoice",
+    "ConverseRequest",
     "EstimateRequest",
     "ExportRequest",
     "FurtherSubject",
@@ -44,5 +46,6 @@ __all__ = [
     "SwapRequest",
     "TryOnRequest",
     "plain_data",
+    "read_plain",
     "read_request",
 ]

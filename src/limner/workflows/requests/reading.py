@@ -8,7 +8,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from limner.core.untrusted import parse_json
 from limner.errors import InputError, UnknownName
@@ -96,11 +96,21 @@ def plain_data(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def read_plain(kind: Any, value: Any, where: str) -> Any:
+    """The inverse of `plain_data`: a JSON value as a dataclass or another type. Raises `InputError` for a value of the
+    wrong type and `UnknownName` for an unknown field; `where` names the value in messages."""
+    return _read(kind, value, where)
+
+
 def _read(kind: Any, value: Any, where: str) -> Any:
     """A JSON value converted to a field's type. Raises `InputError`."""
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return value
+    if origin is Literal:
+        if isinstance(value, str) and value in inner:
+            return value
+        raise InputError(f"{where} must be one of {', '.join(inner)}, not {str(value)[:80]!r}")
     if dataclasses.is_dataclass(kind):
         return _read_fields(kind, value, where)
     if origin in (Union, types.UnionType):

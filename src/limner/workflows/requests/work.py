@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .reading import BaseChoice, ConceptChoice, Request, Settings
 
@@ -235,3 +235,26 @@ class PretrainRequest(Request):
     preview_of: Path | None = None
     track: str | None = None
     encoders: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConverseRequest(Request):
+    """One sentence of a conversation about a picture."""
+
+    kind_of_work: ClassVar[str] = "converse"
+
+    words: str
+    conversation: Mapping[str, Any] = field(default_factory=dict)  # JSON of a `converse.Conversation`; empty: a new one
+    # files of all concepts that its turns show, also of those that preferences made
+    concepts: tuple[ConceptChoice, ...] = ()
+    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    pictures: Mapping[str, Path] = field(default_factory=dict)  # id of a turn -> its picture; others are painted again
+    # name of a subject -> folder of its reference images, which accepted pictures must not be copies of
+    photos: Mapping[str, Path] = field(default_factory=dict)
+    seed: int = 0
+    steps: int = 25
+    guidance: float = 4.0
+    preference_steps: int = 8  # updates of a concept for "more like this"
+    out: Path = Path("out/chat")
+    llm: str = ""  # URL of an OpenAI-compatible server whose language model reads the words; empty: the grammar
+    llm_model: str = ""
