@@ -6,23 +6,31 @@ BIN := $(VENV)/bin
 RUN ?= out/pocket
 PRECISION ?= bfloat16
 WORKERS ?= 2
+CHROMIUM ?= chromium
 METHOD ?= ip_adapter
 N ?= 200
 QUICK_TESTS := tests/test_methods.py tests/test_rooms.py tests/tools tests/engine/test_attach.py tests/core/test_concept.py
 
-.PHONY: demo test test-all test-quick check wheel fuzz proofs kills bench bench-quick docs pocket weights pretrain clean
+.PHONY: demo test test-all test-quick browser screenshots check wheel fuzz proofs kills bench bench-quick docs pocket weights pretrain clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
 
 test: $(VENV)/ready          ## all tests but the sweeps, WORKERS at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not sweep"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not sweep and not browser"
 
-test-all: $(VENV)/ready      ## every test; takes about half as long again
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+test-all: $(VENV)/ready      ## every test but the browser's; takes about half as long again
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not browser"
+
+browser: $(VENV)/ready       ## the studio in Chromium, from photographs to an exported concept; Debian: installs Chromium
+	command -v $(CHROMIUM) >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
+	LIMNER_CHROMIUM=$$(command -v $(CHROMIUM)) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m browser tests/browser
+
+screenshots: $(VENV)/ready   ## the pictures of docs/studio.md
+	$(BIN)/python -m tests.browser.screenshots
 
 test-quick: $(VENV)/ready    ## five representative methods and the plan of the rooms, in two minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not every_method" $(QUICK_TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not every_method" $(QUICK_TESTS)
 
 check: $(VENV)/ready         ## format, lint, size, freshness, language, types
 	$(BIN)/ruff format --check .

@@ -1,7 +1,6 @@
 """README's picture: the demo's sheet laid out wide, with its prompts.
 
-python -m docs.banner    docs/images/demo.jpg -> docs/images/banner.png; after a new demo: its grid.png
-as a JPEG is docs/images/demo.jpg
+python -m docs.banner    out/demo/grid.png, which `make demo` painted -> docs/images/banner.webp
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from limner.pocket.world.grammar import PROMPTS
 from limner.workflows.demo import NAME
 
 IMAGES = Path(__file__).parent / "images"
+DEMO = Path(__file__).parent.parent / "out" / "demo" / "grid.png"
 SIDE, GAP = 128, 4  # pixels, as the demo lays out its sheet
 SEEDS = 2  # rows of painted pictures
 HEAD, CAPTION = 24, 68  # pixels of text above the reference images, and above the painted pictures
@@ -45,4 +45,4 @@ def cell(sheet: Image.Image, row: int, column: int) -> Image.Image:
 
 
 if __name__ == "__main__":
-    banner(Image.open(IMAGES / "demo.jpg")).save(IMAGES / "banner.png", optimize=True)
+    banner(Image.open(DEMO)).save(IMAGES / "banner.webp", quality=82, method=6)

@@ -234,8 +234,8 @@ def worth(row: Row) -> list[str]:
                 "",
                 "Whether it beats the base alone is not certain: the interval of F holds 0.",
             ]
-    if (SHEETS / f"{row['name']}.jpg").exists():
-        lines += ["", f"![pictures](../images/methods/{row['name']}.jpg)", ""]
+    if (SHEETS / f"{row['name']}.webp").exists():
+        lines += ["", f"![pictures](../images/methods/{row['name']}.webp)", ""]
         lines += ["A toy in each row, its first reference image on the left; a prompt in each column. Not selected."]
     return lines
 
@@ -267,7 +267,7 @@ def sheets(folder: Path) -> None:
             for column, picture in enumerate([first, *shown]):
                 place = (column * SHEET_SIZE + (8 if column else 0), row * SHEET_SIZE)
                 sheet.paste(picture.convert("RGB").resize((SHEET_SIZE, SHEET_SIZE), Image.Resampling.LANCZOS), place)
-        sheet.save(SHEETS / f"{name}.jpg", quality=85)
+        sheet.save(SHEETS / f"{name}.webp", quality=80, method=6)
 
 
 def named(text: str) -> str:

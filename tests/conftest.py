@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -116,14 +117,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[place] = item
 
 
-@pytest.fixture
-def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody says how many, a picture takes 4 steps in place of 25: for tests of commands, whatever they
-    paint."""
+@contextmanager
+def default_steps(number: int) -> Iterator[None]:
+    """Where nobody says how many, a picture takes this number of steps: class images, previews, commands."""
     from limner.engine.sample import PaintSettings
 
     made: Any = PaintSettings.__init__  # the steps are the first of its settings
-    monkeypatch.setattr(made, "__defaults__", (4, *made.__defaults__[1:]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made, "__defaults__", (number, *made.__defaults__[1:]))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_steps() -> Iterator[None]:
+    """4 steps in place of 25 in every test, but for modules that ask for `published_steps`."""
+    with default_steps(4):
+        yield
+
+
+@pytest.fixture(scope="module")
+def published_steps() -> Iterator[None]:
+    """The 25 steps of a user, for the tests of a module that ask how good pictures are."""
+    with default_steps(25):
+        yield
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ FAST = {
     "chosen": 2,
     "second_steps": 2,
     "sampling_steps": 2,
+    "null_text_steps": 1,
     "crops": 2,
 }
 """Settings that make any method quick; those a method does not have are left out by `fast`."""

@@ -50,21 +50,44 @@ from .helpers import (
 
 REPRESENTATIVE = ("textual_inversion", "lora_dreambooth", "custom_diffusion", "ip_adapter", "stylealigned")
 """A word, weights, both, pre-trained, training-free: `make test-quick` asks these alone."""
+MECHANISMS = (
+    *REPRESENTATIVE,
+    # words: of layers and times, in a subspace without gradients, locked keys, prefixes, two at once
+    *("neti", "gradient_free_ti", "perfusion", "catversion", "dreamartist"),
+    # weights: whole ones, rotations, singular values, neurons, adapters between layers, of pairs
+    *("dreambooth", "oft", "svdiff", "cones", "styledrop", "pair_customization"),
+    # stages: one behind the other, early stops, maps of attention; pools and rewards have tests of their own
+    *("break_a_scene", "dvar", "magictailor"),
+    # encoders: features for words, gated layers, a reference network, predicted weights, first trained and then tuned
+    *("fastcomposer", "instantbooth", "suti", "hyperdreambooth", "e4t", "face_diffuser"),
+    # conditions and places: control branches, grounding, a further channel, collages
+    *("instantid", "subject_diffusion", "anydoor"),
+    # sampling alone: inverted sources, guidance, parallel streams; regions, relations
+    *("freecontrol", "portrait_diffusion", "mix_of_show", "reversion"),
+)
+"""A method or more of each mechanism: `make test` asks these every contract, and the others those that cost little."""
 
 
-def asked(names: list[str], *, sweep: bool = False) -> pytest.MarkDecorator:
+def asked(names: list[str], *, sweep: bool = False, cheap: bool = False) -> pytest.MarkDecorator:
     """Ask each of these methods; all but the representative ones are marked, so that they can be left out.
 
-    sweep: whether `make test` leaves these out as well: questions about what another one also runs
+    sweep: whether `make test` asks the five of REPRESENTATIVE alone: questions about what another one also runs
+    cheap: whether `make test` asks every method, and not those of MECHANISMS alone
     """
-    left_out = (pytest.mark.every_method, *((pytest.mark.sweep,) if sweep else ()))
-    known = [pytest.param(name, marks=() if name in REPRESENTATIVE else left_out, id=name) for name in names]
-    return pytest.mark.parametrize("name", known)
+
+    def marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
+        if name in REPRESENTATIVE:
+            return ()
+        in_test = cheap or (name in MECHANISMS and not sweep)
+        return (pytest.mark.every_method,) if in_test else (pytest.mark.every_method, pytest.mark.sweep)
+
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name), id=name) for name in names])
 
 
 TUNED = [name for name, function in methods().items() if function(Subject("<rex>", "dog")).tuning]
 UNTUNED = [name for name in methods() if name not in TUNED]
 EVERY, EVERY_IN_A_SWEEP = asked(list(methods())), asked(list(methods()), sweep=True)
+EVERY_AT_ONCE = asked(list(methods()), cheap=True)
 EVERY_TUNED, EVERY_TUNED_IN_A_SWEEP = asked(TUNED), asked(TUNED, sweep=True)
 EVERY_UNTUNED, EVERY_UNTUNED_IN_A_SWEEP = asked(UNTUNED), asked(UNTUNED, sweep=True)
 
@@ -114,7 +137,7 @@ def test_the_base_comes_back_bit_for_bit(base: Any, learned_once: Callable[[str]
     assert untouched(base)
 
 
-@EVERY_IN_A_SWEEP
+@EVERY_AT_ONCE
 def test_the_base_comes_back_after_an_exception(base: Any, rex: Subject, name: str) -> None:
     before = state(base)
     with pytest.raises(ZeroDivisionError), attach(base, [adapter(base, name, rex)]):
@@ -297,7 +320,7 @@ def test_without_learning_the_reference_images_change_the_picture(
     assert float((paint_latents(base, other) - latents).norm() / latents.norm()) > VISIBLE
 
 
-@EVERY
+@EVERY_AT_ONCE
 def test_every_setting_has_type_default_and_help(name: str) -> None:
     function: Callable[..., Recipe] = methods()[name]
     for setting in settings(function):
@@ -306,6 +329,15 @@ def test_every_setting_has_type_default_and_help(name: str) -> None:
     about = card(function)
     assert about.year >= 2020
     assert about.scope
+
+
+def test_the_methods_that_make_test_asks_are_there_and_varied() -> None:
+    assert set(MECHANISMS) <= set(methods())
+    assert len(set(MECHANISMS)) == len(MECHANISMS)
+    recipes = [methods()[name](Subject("<rex>", "dog")) for name in MECHANISMS]
+    every = [function(Subject("<rex>", "dog")) for function in methods().values()]
+    assert {recipe.framework for recipe in recipes} == {recipe.framework for recipe in every}
+    assert {card(methods()[name]).scope[0] for name in MECHANISMS} == {card(f).scope[0] for f in methods().values()}
 
 
 def test_frameworks_follow_from_where_stages_learn() -> None:

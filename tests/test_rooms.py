@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,8 @@ MODULES = {module(path): path for path in FILES if path != SOURCE / "__main__.py
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
     """(module under limner, "top", "function" or "type") of every import in a file, wherever it stands."""
-    tree = ast.parse(path.read_text())
+    text = path.read_text()
+    tree, dynamic = ast.parse(text), "import_module" in text
     package = ("limner", *path.relative_to(SOURCE).parts[:-1])
     kinds: dict[ast.AST, str] = {}
     for node in ast.walk(tree):
@@ -39,7 +41,7 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
             kind = "function"
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             kind = "type"
-        kinds |= dict.fromkeys(ast.iter_child_nodes(node), kind)
+        kinds.update(dict.fromkeys(ast.iter_child_nodes(node), kind))
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -49,7 +51,7 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
                 f"{home}.{a.name}" if f"{home}.{a.name}".removeprefix("limner.") in MODULES else home
                 for a in node.names
             ]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif dynamic and isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             found = re.findall(r"^f?['\"](limner(?:\.\w+)*)", ast.unparse(node.args[0]))
         else:
             continue
@@ -58,7 +60,10 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
                 yield name.removeprefix("limner").removeprefix("."), kinds[node]
 
 
-GRAPH = {name: sorted(set(imports(path))) for name, path in MODULES.items() if name}
+@cache
+def graph() -> dict[str, list[tuple[str, str]]]:
+    """What each module imports."""
+    return {name: sorted(set(imports(path))) for name, path in MODULES.items() if name}
 
 
 def room(name: str) -> int:
@@ -66,12 +71,12 @@ def room(name: str) -> int:
 
 
 def test_every_module_stands_in_a_room() -> None:
-    assert {name.split(".")[0] for name in GRAPH} == set(ROOMS)
+    assert {name.split(".")[0] for name in graph()} == set(ROOMS)
 
 
 def test_imports_go_down_only() -> None:
     up = set()
-    for name, found in GRAPH.items():
+    for name, found in graph().items():
         for other, _ in found:
             if not other:  # `import limner`: its lazy names lead to workflows
                 assert room(name) >= ROOMS.index("workflows"), f"{name} imports limner itself"
@@ -97,7 +102,9 @@ def test_an_import_is_seen_wherever_it_stands(tmp_path: Path, monkeypatch: pytes
 
 
 def test_no_circle() -> None:
-    assert not list(circles({name: {other for other, _ in found if other in GRAPH} for name, found in GRAPH.items()}))
+    assert not list(
+        circles({name: {other for other, _ in found if other in graph()} for name, found in graph().items()})
+    )
 
 
 def circles(edges: dict[str, set[str]]) -> Iterator[frozenset[str]]:
@@ -129,7 +136,7 @@ def test_parts_name_nothing_at_their_root() -> None:
 
 def test_a_method_is_made_of_parts_alone() -> None:
     allowed = ("parts", "core.recipe", "core.types", "core.method", "core.subject", "core.streams", "errors")
-    for name, found in GRAPH.items():
+    for name, found in graph().items():
         if name.startswith("methods.") and name.count(".") == 2:
             assert all(other.startswith(allowed) for other, _ in found), name
 
@@ -156,7 +163,7 @@ def test_nothing_below_the_commands_asks_which_base_it_is_on() -> None:
     asks = re.compile(r"""[!=]= ["']pocket["']|["']pocket["'] [!=]=""")
     found = {name for name, path in MODULES.items() if asks.search(path.read_text())}
     assert {name for name in found if not name.startswith(("bases.", "apps."))} == set()
-    for name, others in GRAPH.items():
+    for name, others in graph().items():
         if name.startswith(("core.", "engine.", "parts.", "methods.")):
             assert not [other for other, _ in others if other.startswith("pocket")], name
 

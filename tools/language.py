@@ -94,6 +94,10 @@ LITERAL = {
 NAMES = frozenset(["found", "said", "told", "drained", "described", "begun", "kept", "worn", "outfit", "crew", "fleet"])
 """Bare participles and costumes: no name for a value or a function."""
 
+SPACED = {pattern: pattern.replace(" ", r"\s+") for pattern in WORDS}
+"""The expressions of `WORDS` with any white space between words."""
+ANY_WORD = re.compile("|".join(SPACED.values()), re.IGNORECASE)
+
 OPENINGS = "what|who|whose|of"
 LIMIT = 120
 
@@ -276,13 +280,14 @@ def openings(path: Path, passage: Passage) -> Iterator[Fault]:
 
 def words(path: Path, passage: Passage) -> Iterator[Fault]:
     """Words that have a better one; code in backquotes is let through, since names are no prose."""
-    literal = [word for name, known in LITERAL.items() if is_in(path, (name,)) for word in known]
     prose = re.sub(r"`[^`]*`", lambda m: re.sub(r"\S", " ", m.group()), passage.text)
+    if not ANY_WORD.search(prose):  # most passages have none: one search in place of one for each word
+        return
+    literal = [word for name, known in LITERAL.items() if is_in(path, (name,)) for word in known]
     for pattern, better in WORDS.items():
         if any(word in pattern for word in literal):
             continue
-        spaced = pattern.replace(" ", r"\s+")
-        for match in re.finditer(rf"(?<![\w./-]){spaced}(?![\w/(]|\.\w)", prose, re.IGNORECASE):
+        for match in re.finditer(rf"(?<![\w./-]){SPACED[pattern]}(?![\w/(]|\.\w)", prose, re.IGNORECASE):
             line = passage.line + prose.count("\n", 0, match.start())
             yield Fault(path, line, "word", f"{match.group()!r}: say {better!r}")
 

@@ -1,4 +1,4 @@
-"""Sixteen users, each with a concept of their own: pictures gathered into batches whose rows wear different concepts,
+"""Sixteen users, each with a concept of their own: pictures gathered into batches whose rows have different concepts,
 beside one picture after another, and beside merging each concept into the weights and taking it out again.
 
     python -m benchmarks.studio.many_users      # results/many_users.json
@@ -10,6 +10,7 @@ Ratios count, not seconds: those are of the machine that the file names.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -66,14 +67,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = taught(base, Path(folder), given.users)
         bench = Bench(base, files, given.steps)
-        record = {
+        steps = bench.step_seconds(given.runs)
+        record: dict[str, Any] = {
             "setting": f"{given.users} users with a concept each ({', '.join(METHODS)}), one picture of {base.picture_size} px "
             f"each, {given.steps} steps, guidance {GUIDANCE}, float32; pocket",
             "throughput": bench.throughput(given.runs),
             "attaching": bench.attaching(given.runs),
             "cache": bench.cache(),
             "poisson load": bench.load(given.orders),
-            "rows in a step": bench.step_seconds(given.runs),
+            "rows in a step": steps,
         }
         record["joining between steps, simulated"] = bench.joining(record["rows in a step"])
     write(record)
@@ -230,13 +232,18 @@ class Bench:
             for number, arrival in enumerate(arrivals):
                 time.sleep(max(0.0, began + arrival - time.monotonic()))
                 future = painter.submit(self.order(chosen.randrange(len(self.files)), number))
-                future.add_done_callback(lambda _, n=number: done.__setitem__(n, time.monotonic() - began))
+                future.add_done_callback(functools.partial(self.note, done, number, began))
                 sent.append(future)
             for future in sent:
                 future.result()
         counters = painter.counters
         each = [done[n] - arrival for n, arrival in enumerate(arrivals)]
         return latencies(each) | {"rows a batch": round(counters.painted / counters.batches, 2)}
+
+    @staticmethod
+    def note(done: dict[int, float], number: int, began: float, _: object) -> None:
+        """Record when an order was done."""
+        done[number] = time.monotonic() - began
 
     def step_seconds(self, runs: int) -> dict[int, float]:
         """Rows in a batch -> seconds of a step, and of the rest of a batch as 0 steps."""

@@ -16,8 +16,6 @@ from limner.errors import FileError, PromptError
 from limner.evaluation.datasets import Case, Member
 from tests.helpers import open_image
 
-pytestmark = pytest.mark.usefixtures("few_steps")
-
 QUICK = ("--method", "textual_inversion", "--steps", "4", "--batch", "1", "--preview", "0", "--no-score", "--no-check")
 
 

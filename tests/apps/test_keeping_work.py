@@ -26,8 +26,6 @@ from limner.workflows import learn
 from limner.workflows.learn_files import page_folder
 from tests.helpers import open_image, same
 
-pytestmark = pytest.mark.usefixtures("few_steps")
-
 QUIET = ["--no-check", "--no-score", "--preview", "0"]
 WORD = ["--method", "textual_inversion", "--steps", "3", "--batch", "1"]
 

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.sweep  # one kill, of training, is in tests/workflows/test_learn.py
 def test_nothing_is_lost_and_nothing_left_behind_by_a_few_kills(tmp_path: Path) -> None:
     out = tmp_path / "kills.json"
     seed = int.from_bytes(os.urandom(2))

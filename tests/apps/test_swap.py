@@ -62,9 +62,9 @@ def pixels(path: Path | str) -> Any:
     "more",
     [
         ("swapanything",),
-        ("photoswap", "--set", "self_output=0.4"),
+        pytest.param(("photoswap", "--set", "self_output=0.4"), marks=pytest.mark.sweep),
         ("li_tuning_free",),
-        ("photoswap", "--how", "swapanything", "--source-noun", "cat"),
+        pytest.param(("photoswap", "--how", "swapanything", "--source-noun", "cat"), marks=pytest.mark.sweep),
         ("textual_inversion", "--source-prompt", "a dog on the beach"),
     ],
     ids=["swapanything", "photoswap", "tigic", "another method's way", "a concept without one"],

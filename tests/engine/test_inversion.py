@@ -44,9 +44,9 @@ def test_the_second_order_comes_back_nearer(base: Any, clean: Tensor) -> None:
     """DPM-Solver++ from the noise that it was inverted to, against DDIM from its own."""
     errors = {}
     for name, order in (("ddim", 1), ("dpm", 2)):
-        scheduler, predict = base.scheduler(name, steps=20), predicting(base, PROMPT)
+        scheduler, predict = base.scheduler(name, steps=12), predicting(base, PROMPT)
         way = inverted_along(base, predict, clean, scheduler.timesteps, order=order)
-        assert len(way) == 21
+        assert len(way) == 13
         assert torch.equal(way[-1], clean)
         now = way[0]
         with torch.no_grad():
@@ -57,7 +57,8 @@ def test_the_second_order_comes_back_nearer(base: Any, clean: Tensor) -> None:
 
 
 def test_null_text_lets_guided_sampling_come_back(base: Any, clean: Tensor) -> None:
-    times, text = base.scheduler("ddim", steps=8).timesteps, predicting(base, PROMPT)
+    clean = clean[:1]
+    times, text = base.scheduler("ddim", steps=5).timesteps, predicting(base, PROMPT)
     way = inverted_along(base, text, clean, times)
     with torch.no_grad():
         empty = base.text_states([""], words={}).expand(len(clean), -1, -1)
@@ -67,9 +68,9 @@ def test_null_text_lets_guided_sampling_come_back(base: Any, clean: Tensor) -> N
         return output
 
     errors = []
-    for rounds in (0, 10):
+    for rounds in (0, 8):
         found = null_text_inverted(base, text, negative, way, empty, times, guidance=5.0, rounds=rounds)
-        assert found.negatives.shape == (8, *empty.shape)
+        assert found.negatives.shape == (5, *empty.shape)
         errors.append(lost(found.latents[-1], clean))
     assert errors[1] < 0.5 * errors[0]
     assert not any(p.requires_grad or p.grad is not None for p in base.module("denoiser").parameters())

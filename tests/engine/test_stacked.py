@@ -32,9 +32,9 @@ from limner.workflows.paint_many import Order, paint_many
 from limner.workflows.workers import learn_over
 from tests.helpers import fast, same, state, untouched
 
-LORA: dict[str, Any] = {"steps": 4, "num_class_pictures": 2, "batch": 2, "rank": 2}
+LORA: dict[str, Any] = {"steps": 3, "num_class_pictures": 2, "batch": 2, "rank": 2}
 LOHA: dict[str, Any] = {"steps": 3, "batch": 1, "rank": 2}
-WORD: dict[str, Any] = {"steps": 4, "batch": 2, "vectors": 2}
+WORD: dict[str, Any] = {"steps": 3, "batch": 2, "vectors": 2}
 NEAR = 2e-3
 """How far a concept may be from the one taught alone, of its length: sums are added up in another order, and Adam's
 first updates, which divide a gradient by its own size, make the most of it where a gradient is next to nothing."""
@@ -71,8 +71,8 @@ def test_a_fleet_teaches_what_each_would_learn_alone(base: Any, subjects: list[S
     jobs = [
         Job(subjects[0], "lora_dreambooth", 1, LORA),
         Job(subjects[1], "textual_inversion", 2, WORD),
-        Job(subjects[2], "lora_dreambooth", 3, LORA | {"rank": 5, "lr": 5e-3, "steps": 6}),
-        Job(subjects[3], "textual_inversion", 4, WORD | {"vectors": 1, "steps": 3}),
+        Job(subjects[2], "lora_dreambooth", 3, LORA | {"rank": 5, "lr": 5e-3, "steps": 4}),
+        Job(subjects[3], "textual_inversion", 4, WORD | {"vectors": 1, "steps": 2}),
         Job(subjects[1], "lora_dreambooth", 5, LORA | {"prior_weight": 0.0, "steps": 2, "layers": "attention"}),
     ]
     before = state(base)
@@ -83,7 +83,9 @@ def test_a_fleet_teaches_what_each_would_learn_alone(base: Any, subjects: list[S
         assert near(alone(base, job), done[job.subject.name, job.seed].concept)
 
 
-@pytest.mark.parametrize("name", ["lycoris_loha", "lycoris_lokr", "svdiff", "oft"])
+@pytest.mark.parametrize(
+    "name", ["lycoris_loha", *(pytest.param(n, marks=pytest.mark.sweep) for n in ("lycoris_lokr", "svdiff", "oft"))]
+)
 def test_changes_of_weights_of_every_kind_go_in_fleets(base: Any, subjects: list[Subject], name: str) -> None:
     """Beside another kind: a fleet of two methods."""
     settings = fast(methods()[name], prior_weight=0.0, num_class_pictures=2)
@@ -96,7 +98,7 @@ def test_changes_of_weights_of_every_kind_go_in_fleets(base: Any, subjects: list
 
 def test_neighbours_make_no_difference(base: Any, subjects: list[Subject]) -> None:
     job = Job(subjects[0], "lora_dreambooth", 1, LORA)
-    others = [Job(s, "lora_dreambooth", k, LORA | {"lr": 0.05 * k + 1e-3}) for k, s in enumerate(subjects[1:])]
+    others = [Job(s, "lora_dreambooth", k, LORA | {"lr": 0.05 * k + 1e-3}) for k, s in enumerate(subjects[1:3])]
     found = [by_name(learn_many(base, [*before, job, *after]))[subjects[0].name, 1].concept for before, after in (
         ([], []), (others, []), ([], others[:1]),
     )]  # fmt: skip

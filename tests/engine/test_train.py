@@ -38,7 +38,10 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("limner.pocket.corpus.INDIVIDUALS", 4)
 
 
-@pytest.mark.parametrize(("dtype", "method"), [("bfloat16", "lora_dreambooth"), ("float16", "custom_diffusion")])
+@pytest.mark.parametrize(
+    ("dtype", "method"),
+    [("bfloat16", "lora_dreambooth"), pytest.param("float16", "custom_diffusion", marks=pytest.mark.sweep)],
+)
 def test_in_half_precision_a_run_moves_as_far(base: Any, dog: Subject, dtype: str, method: str) -> None:
     """Updates far smaller than what a half-precision number can tell apart."""
     about = fast(methods()[method], num_class_pictures=1, prior_weight=0.0, batch=1, steps=4, lr=1e-5)

@@ -1,4 +1,4 @@
-"""Two hundred inputs of each kind: no foreign exception, no unnoticed change, no hang, no memory without bound."""
+"""A hundred inputs of each kind: no foreign exception, no unnoticed change, no hang, no memory without bound."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from .counting import AIMS, count
 from .kinds import KINDS, Place
 
-CASES = int(os.environ.get("LIMNER_FUZZ", "200"))
+CASES = int(os.environ.get("LIMNER_FUZZ", "100"))
 
 
 @pytest.fixture(scope="module")

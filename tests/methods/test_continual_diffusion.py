@@ -20,7 +20,7 @@ from limner.parts.modifiers import random_start
 from limner.parts.objectives.self_regularised import products
 from limner.pocket.subjects import toy
 
-QUICK: dict[str, Any] = {"method": "continual_diffusion", "steps": 25, "lr": 0.01, "batch": 2, "rank": 4}
+QUICK: dict[str, Any] = {"method": "continual_diffusion", "steps": 16, "lr": 0.02, "batch": 2, "rank": 4}
 
 
 @pytest.fixture(scope="module")

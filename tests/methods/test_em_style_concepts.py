@@ -40,7 +40,7 @@ def overlap(masks: Tensor, truth: Tensor) -> float:
 
 def test_masks_improve_from_round_to_round_without_any_given(base: Any, shown: tuple[Subject, Tensor]) -> None:
     subject, truth = shown
-    recipe = methods()["em_style_concepts"](subject, cycles=3, word_steps=10, batch=3)
+    recipe = methods()["em_style_concepts"](subject, cycles=3, word_steps=6, batch=3)
     watched = [part for part in recipe.modifiers if isinstance(part, watched_word)]
     found, plain = [], []
 
@@ -53,7 +53,7 @@ def test_masks_improve_from_round_to_round_without_any_given(base: Any, shown: t
     with attach(base, [Adapter(recipe, "<rex>")]) as adapted:
         look(adapted)
     for progress in train(base, Adapter(recipe, "<rex>"), stages=recipe.stages[:3], seed=0):
-        if progress.step == 9:
+        if progress.step == 5:
             look(progress.adapted)
     assert min(found[1:]) > found[0] + 0.05
     assert min(b - a for a, b in pairwise(found)) > -0.03

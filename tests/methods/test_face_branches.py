@@ -401,7 +401,7 @@ def test_a_base_without_a_face_gan_says_so(base: Any, ada: Subject, monkeypatch:
 
 
 def test_ages_are_said_of_other_people_alone(base: Any, ada: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = methods()["banerjee_aging"](ada, batch=8, people=16)
+    recipe = methods()["banerjee_aging"](ada, batch=8, people=8)
     own, others, _ = recipe.stages[0].loss
     draw = others.source.prepare(base)
     drawn = [draw(step, streams(0, step)) for step in range(3)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -32,20 +33,26 @@ from limner.parts.guidance.structure import (
 from limner.parts.modifiers import reference_latents
 from tests.helpers import same, state
 
-HOW = PaintSettings(steps=10)
+HOW = PaintSettings(steps=8)
 
 
-def measured(base: Any, rex: Subject, conditions: dict[str, Tensor], **settings: Any) -> tuple[float, float, Tensor]:
+@cache
+def measured(base: Any, rex: Subject, **settings: Any) -> tuple[float, float, Tensor]:
+    """As `measure`, with the subject's second picture as the source; tests share what they ask alike."""
+    return measure(base, rex, {"source": rex.tensor(base.picture_size)[1:2]}, **settings)
+
+
+def measure(base: Any, rex: Subject, conditions: dict[str, Tensor], **settings: Any) -> tuple[float, float, Tensor]:
     """Means over the guided steps of the structure's energy, and of the distance in appearance from the unguided
     sample; latents of the pictures."""
     reference = reference_latents(rex, instead="source")
-    about: dict[str, Any] = {"components": 16, "seeds": 6, "warmup": 0.1, **settings}
+    about: dict[str, Any] = {"components": 16, "seeds": 3, "warmup": 0.1, **settings}
     guidance = structure_guidance(reference, "dog", **about)
     found: list[tuple[float, float]] = []
 
     def note(moment: Moment) -> Tensor:
         if 0 < moment.step < 4:
-            targets = _targets(moment, note, reference, "dog", 16, 6, range(4))[moment.step]
+            targets = _targets(moment, note, reference, "dog", 16, 3, range(4))[moment.step]
             (site, *_), (target, *_) = key_sites(base), targets
             run = _run(moment, moment.latents, moment.prompts, moment.states)
             own = scores_of(run.activations[KEYS + site.name], target)
@@ -61,7 +68,7 @@ def measured(base: Any, rex: Subject, conditions: dict[str, Tensor], **settings:
 
     recipe = Recipe("dog", (reference,), painting=Painting(latents=(note, guidance)))
     with torch.no_grad(), attach(base, [Adapter(recipe, "<rex>")]) as adapted:
-        *_, last = sample(adapted, ["a dog on the beach"] * 3, seeds=range(3), settings=HOW, conditions=conditions)
+        *_, last = sample(adapted, ["a dog on the beach"], seeds=[0], settings=HOW, conditions=conditions)
     structure, colour = (sum(part) / len(found) for part in zip(*found, strict=True))
     return structure, colour, last.latents
 
@@ -71,10 +78,10 @@ def source(base: Any, rex: Subject) -> dict[str, Tensor]:
     return {"source": rex.tensor(base.picture_size)[1:2]}
 
 
-def test_guidance_lowers_the_energy_of_structure(base: Any, rex: Subject, source: dict[str, Tensor]) -> None:
+def test_guidance_lowers_the_energy_of_structure(base: Any, rex: Subject) -> None:
     before = state(base)
-    off, _, plain = measured(base, rex, source, strength=0.0)
-    on, _, guided = measured(base, rex, source, strength=400.0)
+    off, _, plain = measured(base, rex, strength=0.0)
+    on, _, guided = measured(base, rex, strength=400.0, appearance=0.0)
     print("structure", off, on, float((plain - guided).norm() / plain.norm()))
     assert on < 0.95 * off
     assert bool(guided.isfinite().all())
@@ -82,14 +89,12 @@ def test_guidance_lowers_the_energy_of_structure(base: Any, rex: Subject, source
     assert same(state(base), before)
 
 
-def test_appearance_guidance_changes_colours_and_not_structure(
-    base: Any, rex: Subject, source: dict[str, Tensor]
-) -> None:
-    with_it, near, first = measured(base, rex, source, strength=400.0, appearance=50.0)
-    without, far, second = measured(base, rex, source, strength=400.0, appearance=0.0)
+def test_appearance_guidance_changes_colours_and_not_structure(base: Any, rex: Subject) -> None:
+    with_it, near, first = measured(base, rex, strength=400.0, appearance=50.0)
+    without, far, second = measured(base, rex, strength=400.0, appearance=0.0)
     print("appearance", with_it, without, near, far)
     assert near < 0.95 * far
-    assert with_it == pytest.approx(without, rel=0.1)
+    assert with_it == pytest.approx(without, rel=0.25)
     assert not torch.allclose(first, second, atol=1e-3)
 
 

@@ -126,7 +126,7 @@ def test_a_corpus_without_masks_cannot_be_composed(base: Any) -> None:
             return "bare toys"
 
     with pytest.raises(InputError, match="cuts out by their masks"):
-        placed(batch=2, corpus=bare(24)).prepare(base)
+        placed(batch=2, scenes=2, corpus=bare(2)).prepare(base)
 
 
 def test_joined_references_keep_boxes_and_further_subjects(scene: Batch) -> None:

@@ -25,7 +25,7 @@ from limner.parts.attention.regions import at_queries
 from limner.parts.guidance.layout import layout_guidance, missed
 from tests.helpers import learn_fast, same, state
 
-HOW = PaintSettings(steps=10, compose="method")
+HOW = PaintSettings(steps=8, compose="method")
 PROMPT = "<rex> and a ball on the beach"
 BOXES = {"rex": (0, 0.3, 0.4, 1), "ball": (0.6, 0.4, 1, 0.9)}
 
@@ -45,18 +45,17 @@ def losses(base: Any, recipe: Recipe, *operations: Any) -> Tensor:
 
     own = Recipe(recipe.says, recipe.modifiers, painting=Painting(latents=(*operations, note)))
     with torch.no_grad(), attach(base, [Adapter(own, "<rex>", noun="dog")]) as adapted:
-        list(sample(adapted, [PROMPT] * 4, seeds=range(4), settings=HOW, layout=layout(base)))
+        list(sample(adapted, [PROMPT] * 2, seeds=range(2), settings=HOW, layout=layout(base)))
     return torch.stack(seen).mean(0)
 
 
 def test_attention_in_the_boxes_rises_with_the_loss_scale(base: Any, rex: Subject) -> None:
     recipe = methods()["layout_control"](rex)
-    found = [float(losses(base, recipe, layout_guidance(scale=s, until=0.3)).mean()) for s in (0.0, 10.0, 100.0)]
-    (own,) = recipe.painting.latents
-    found.insert(2, float(losses(base, recipe, own).mean()))  # scale 30, in fewer steps
+    (own,) = recipe.painting.latents  # scale 30, in fewer steps
+    ways = (layout_guidance(scale=0.0, until=0.3), own, layout_guidance(scale=100.0, until=0.3))
+    found = [float(losses(base, recipe, way).mean()) for way in ways]
     assert found[0] > found[1] + 0.003
-    assert found[0] > found[2] + 0.003
-    assert found[1] > found[3] + 0.003
+    assert found[0] > found[2] + 0.006
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])

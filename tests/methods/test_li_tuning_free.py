@@ -118,9 +118,7 @@ def test_the_reference_keeps_the_subjects_appearance(base: Any, rex: Subject, gi
     state = begun(base, rex, given)
     inside = state.subject.bool().expand_as(state.collage[-1])
     found = [
-        steps_of(base, rex, given, background_until=0.0, reference_from=0.0, reference_until=until, steps=12)[
-            -1
-        ].latents
+        steps_of(base, rex, given, background_until=0.0, reference_from=0.0, reference_until=until, steps=8)[-1].latents
         for until in (1.0, 0.0)
     ]
     errors = [lost(latents[inside], state.collage[-1][inside]) for latents in found]

@@ -61,7 +61,17 @@ COMBINATIONS = {
 }
 
 
-@pytest.mark.parametrize("names", COMBINATIONS.values(), ids=list(COMBINATIONS))
+ALWAYS = ("words + low-rank", "whole weights + layer-wise words", "encoder + encoder")
+"""The combinations that `make test` asks for; the others are a sweep."""
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(names, id=kind, marks=() if kind in ALWAYS else pytest.mark.sweep)
+        for kind, names in COMBINATIONS.items()
+    ],
+)
 def test_two_methods_compose_in_one_prompt(base: Any, pair: Any, names: tuple[str, str]) -> None:
     """Each changes the picture beside the other, without regions and with; the base comes back to the bit."""
     before = state(base)

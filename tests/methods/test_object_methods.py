@@ -596,16 +596,18 @@ def test_perfusion_learns_values_and_the_word_and_no_key(base: Any, rex: Subject
 
 
 def test_an_anchored_word_says_what_is_nearer_to_what_the_base_knows(base: Any, rex: Subject) -> None:
-    about: dict[str, Any] = {"steps": 25, "lr": 0.03, "batch": 2}
+    about: dict[str, Any] = {"steps": 15, "lr": 0.03, "batch": 2}
     wanted, away = base.text_states(["a photo of dog"], words={}), {}
-    for weight in (0.0, 0.95):
-        concept = limner.learn(base, rex, method="compositional_inversion", anchor_weight=weight, **about)
+    concepts = {
+        weight: limner.learn(base, rex, method="compositional_inversion", anchor_weight=weight, **about)
+        for weight in (0.0, 0.95)
+    }
+    for weight, concept in concepts.items():
         said = base.text_states(["a photo of <rex>"], words={"<rex>": concept.tensors["word.<rex>"]})
         away[weight] = float((said - wanted).square().mean())
     assert away[0.95] < 0.6 * away[0.0]
     plain = limner.learn(base, rex, method="textual_inversion", vectors=1, **about)
-    unanchored = limner.learn(base, rex, method="compositional_inversion", anchor_weight=0.0, **about)
-    assert same(plain.tensors, unanchored.tensors)
+    assert same(plain.tensors, concepts[0.0].tensors)
 
 
 def test_a_box_draws_the_words_attention_in_and_lets_go_of_the_late_steps(base: Any, rex: Subject) -> None:

@@ -387,7 +387,7 @@ def test_two_pictures_are_too_few_to_compare(base: Any, rex: Subject) -> None:
 
 def test_the_reward_stage_moves_what_is_painted(base: Any, rex: Subject) -> None:
     """At its own rate, a few updates of the second stage change a picture visibly."""
-    recipe = methods()["instructbooth"](rex, reward_steps=4, reward_batch=3)
+    recipe = methods()["instructbooth"](rex, reward_steps=3, reward_batch=3)
     *_, last = train(base, Adapter(recipe, rex.handle), stages=recipe.stages[1:])
     latents = []
     for stored in ({}, last.snapshot().tensors):
@@ -401,6 +401,7 @@ MOVED = 0.02
 """Share of a picture's latents that four updates move at least: 0.071 as set, 0.007 at a tenth of the rate."""
 
 
+@pytest.mark.sweep
 def test_rewarded_brightness_rises(base: Any, rex: Subject) -> None:
     function = methods()["instructbooth"]
     recipe = function(rex, **fast(function))
@@ -410,11 +411,11 @@ def test_rewarded_brightness_rises(base: Any, rex: Subject) -> None:
         reward=lambda base, pixels, said: pixels.mean((1, 2, 3)),
         noun=("<rex>", "a dog"),
         change=change,
-        steps=5,
+        steps=3,
         kl=0.0,
     )
     stage = Stage(train=recipe.stages[1].train, loss=(term,), steps=6, lr=1e-2)
-    settings = limner.PaintSettings(steps=5)
+    settings = limner.PaintSettings(steps=3)
 
     def brightness(adapted: Any) -> float:
         with torch.no_grad():

@@ -36,7 +36,9 @@ def nearness(base: Any, token: Tensor) -> tuple[float, float]:
 
 
 def learned(base: Any, rel: Subject, **settings: Any) -> Tensor:
-    return limner.learn(base, rel, method="reversion", steps=60, batch=2, **settings).tensors["word.<rel>"]
+    return limner.learn(base, rel, method="reversion", steps=25, batch=2, **{"lr": 1e-2, **settings}).tensors[
+        "word.<rel>"
+    ]
 
 
 def test_the_token_is_nearer_to_prepositions_than_to_any_entity(base: Any, rel: Subject) -> None:

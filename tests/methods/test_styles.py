@@ -41,7 +41,9 @@ def test_other_words_than_a_style_stay_a_style_of(base: Any, sty: Subject) -> No
     assert recipe.expand("a dog in the style of <map>", "<map>", base) == "a dog in the style of an old map"
 
 
-@pytest.mark.parametrize("name", STYLED)
+@pytest.mark.parametrize(
+    "name", [STYLED[0], *(pytest.param(name, marks=pytest.mark.sweep) for name in STYLED[1:])], ids=list(STYLED)
+)
 def test_a_style_acts_beside_a_subject_of_another_method(base: Any, rex: Subject, sty: Subject, name: str) -> None:
     """Each of the two changes the picture, also where the subject has a region, outside of which the style acts."""
     concepts = [learn_fast(base, "lora_dreambooth", rex), learn_fast(base, name, sty, steps=6)]

@@ -126,7 +126,7 @@ def test_a_turned_camera_changes_the_subject_s_features_and_no_text(base: Any, r
 
 def test_rendered_opacity_comes_to_match_the_mask(base: Any, rex: Subject) -> None:
     """Supervision alone, on fields that start at random: opacity inside of the mask rises over that outside."""
-    recipe = methods()[NAME](rex, steps=30, lr=1e-2, prior_weight=0.0, drop_image=0.0, drop_text=0.0)
+    recipe = methods()[NAME](rex, steps=15, lr=2e-2, prior_weight=0.0, drop_image=0.0, drop_text=0.0)
     (stage,) = recipe.stages
     alone = replace(stage, loss=stage.loss[-1:])
     *_, done = train(base, Adapter(recipe, "<rex>", noun="dog"), stages=(alone,))
@@ -169,8 +169,8 @@ def test_moves_lead_from_the_first_picture_to_each(base: Any, rex: Subject) -> N
     for move in batch.references.moves[:, 0]:
         assert float((wanted - move).abs().amax(1).min()) < 1e-5
     assert batch.times is not None
-    many = torch.cat([source.prepare(base)(step, streams(0, step)).times[:, 0] for step in range(50)])  # type: ignore[index]
-    assert float(many.mean()) == pytest.approx(0.75, abs=0.06)
+    many = torch.cat([source.prepare(base)(step, streams(0, step)).times[:, 0] for step in range(25)])  # type: ignore[index]
+    assert float(many.mean()) == pytest.approx(0.75, abs=0.08)
 
 
 def test_cameras_are_kept_with_a_concept_and_asked_for_without(base: Any, rex: Subject, tmp_path: Path) -> None:

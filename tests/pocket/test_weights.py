@@ -23,7 +23,7 @@ RESULTS = ROOT / "results" / "pocket.json"
 
 @pytest.fixture(scope="module")
 def renders() -> tuple[Any, torch.Tensor]:
-    graphs = [sample(700_000_000 + k, split="held-out") for k in range(128)]
+    graphs = [sample(700_000_000 + k, split="held-out") for k in range(64)]
     return graphs, draw(graphs).pixels.float() / 255
 
 
@@ -104,7 +104,13 @@ def test_the_base_paints_the_scene_it_is_asked_for(base: Any) -> None:
     from limner.core.pixels import to_tensor
 
     scenes = {"on the beach": "beach", "in the snow": "snow", "in the desert": "desert", "in a meadow": "meadow"}
-    pictures = limner.paint(base, [f"a photo of a dog {place}" for place in scenes], count=4, seed=0)
+    pictures = limner.paint(
+        base,
+        [f"a photo of a dog {place}" for place in scenes],
+        count=2,
+        seed=0,
+        settings=limner.PaintSettings(steps=12),
+    )
     seen = [row["scene"] for row in judges.read(to_tensor([p.image for p in pictures], SIZE))]
-    wanted = [scene for scene in scenes.values() for _ in range(4)]
+    wanted = [scene for scene in scenes.values() for _ in range(2)]
     assert np.mean([a == b for a, b in zip(seen, wanted, strict=True)]) > 0.6

@@ -64,5 +64,6 @@ def test_a_listed_folder_that_is_gone_is_an_error() -> None:
         language.files_in(("no/such/folder",))
 
 
+@pytest.mark.sweep  # `make check` asks the same
 def test_the_tree_is_clean(capsys: pytest.CaptureFixture[str]) -> None:
     assert language.main([]) == 0, capsys.readouterr().out

@@ -80,9 +80,9 @@ def test_what_was_painted_before_a_stop_is_not_painted_again(tmp_path: Path, mon
 
 
 def test_the_sheet_shows_the_first_captions_there_are(tmp_path: Path) -> None:
-    said = sheet(tmp_path / "sheet.jpg", columns=2, rows=2, side=32)
+    said = sheet(tmp_path / "sheet.webp", columns=2, rows=2, side=32)
     graphs = [*evaluate._graphs(CORE, 2), *evaluate._graphs(WHOLE, 2)]
     assert said == [evaluate._plainly(graph) for graph in graphs]
     assert (tmp_path / "sheet.txt").read_text().splitlines() == said
-    with Image.open(tmp_path / "sheet.jpg") as image:
+    with Image.open(tmp_path / "sheet.webp") as image:
         assert image.size == (2 * 36 + 4, 2 * 76 + 4)

@@ -63,7 +63,7 @@ def test_a_damaged_unit_runs_again(tmp_path: Path) -> None:
 
 def test_a_bench_of_meanings(tmp_path: Path) -> None:
     lego = ("lego", (("steps", 1), ("batch", 1)))
-    plan = MeaningPlan((lego,), prompts=2, steps=2, cases=2, references=2)
+    plan = MeaningPlan((lego,), prompts=1, steps=2, cases=2, references=1)
     comparison = bench_meanings(plan, results=tmp_path / "meanings.json", folder=tmp_path / "run", say=str)
     rows = {(row["label"].split()[0], row["kind"]): row["numbers"] for row in comparison["summary"]}
     assert len(rows) == 2 * 4
@@ -77,7 +77,7 @@ def test_a_bench_of_meanings(tmp_path: Path) -> None:
 
 
 def test_a_bench_of_conditions(tmp_path: Path) -> None:
-    plan = ConditionPlan((LORA,), prompts=2, steps=2, cases=1)
+    plan = ConditionPlan((LORA,), prompts=1, steps=2, cases=1)
     comparison = bench_conditions(plan, results=tmp_path / "conditions.json", folder=tmp_path / "run", say=str)
     units = {(unit["method"], unit["condition"]): unit for unit in comparison["units"]}
     for condition in ("swap", "box"):

@@ -15,8 +15,6 @@ from limner.core.subject import Subject
 from limner.errors import CheckError, WrongBase
 from limner.workflows.certify import certify
 
-pytestmark = pytest.mark.usefixtures("few_steps")
-
 
 @pytest.fixture(scope="module")
 def word(base: Any, rex: Subject) -> limner.Concept:

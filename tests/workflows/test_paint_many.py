@@ -16,6 +16,7 @@ from limner.engine.attach import Adapter
 from limner.errors import InputError, PromptError
 from limner.parts.modifiers import weight_changes
 from limner.pocket.subjects import toy
+from limner.workflows import paint as workflow
 from limner.workflows import paint_many as module
 from limner.workflows.paint_many import Order, paint_many, why_alone
 from tests.helpers import untouched
@@ -123,7 +124,7 @@ def test_no_order_can_name_the_word_of_another_row(base: Any, concepts: dict[str
 def test_whole_weights_are_in_batches_apart_and_pictures_in_the_order_of_their_orders(
     base: Any, concepts: dict[str, Concept], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes, real = list[int](), module.painted
+    sizes, real = list[int](), workflow.painted
     monkeypatch.setattr(
         module, "painted", lambda a, prompts, *rest: (sizes.append(len(prompts)), real(a, prompts, *rest))[1]
     )

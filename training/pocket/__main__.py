@@ -58,7 +58,7 @@ STAGES: dict[str, Callable[[Run], object]] = {
     "evaluate": lambda run: print(
         evaluate.evaluate(Path("results/pocket.json"), painted=run.painted, folder=run.path("painted"))
     ),
-    "sheet": lambda run: evaluate.sheet(Path("docs/images/pocket.jpg")),
+    "sheet": lambda run: evaluate.sheet(Path("docs/images/pocket.webp")),
 }
 
 

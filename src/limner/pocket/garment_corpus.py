@@ -3,54 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from .seeded_corpus import NUM_VIEWS, SeededCorpus
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-INDIVIDUALS, NUM_VIEWS = 256, 4
-
 
 @dataclass(frozen=True)
-class garments:
+class garments(SeededCorpus):
     """Garments of the pocket world, with NUM_VIEWS pictures of each on different people, in different places, light and
     poses. The corpus is seeded: garment k is always the same. Masks show the garment.
 
     individuals: number of garments; 0 takes INDIVIDUALS
     """
 
-    individuals: int = 0
-
-    @property
-    def name(self) -> str:
-        return "garments"
-
-    @property
-    def fingerprint(self) -> str:
-        return f"garments, {len(self.subjects)} of {NUM_VIEWS}, first edition"
-
-    @property
-    def record(self) -> Mapping[str, Any]:
-        count = len(self.subjects)
-        about = dict.fromkeys(("pictures", "captions", "masks"), count * NUM_VIEWS)
-        return {
-            "name": self.name,
-            "fingerprint": self.fingerprint,
-            "subjects": count,
-            **about,
-            "left_out": {},
-            "noticed": {},
-        }
-
-    def __str__(self) -> str:
-        return f"garments: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} garments"
-
-    @property
-    def subjects(self) -> Sequence[Sequence[int]]:
-        count = self.individuals or INDIVIDUALS
-        return [range(k * NUM_VIEWS, (k + 1) * NUM_VIEWS) for k in range(count)]
+    plural = "garments"
 
     def noun(self, picture: int) -> str:
         return str(_graph(picture).people[0].garment.kind)
@@ -62,10 +33,6 @@ class garments:
         cloth = _graph(picture).people[0].garment
         colours = cloth.colours[0] if cloth.pattern == "plain" else f"{cloth.colours[0]} and {cloth.colours[1]}"
         return f"{'an' if colours[0] in 'aeiou' else 'a'} {colours} {cloth.kind}"
-
-    def text(self, number: int) -> str:
-        picture = number % (len(self.subjects) * NUM_VIEWS)
-        return self.caption(picture, self.looks(picture), seed=number)
 
     def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
         from limner.pocket.world import draw

@@ -3,54 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from .seeded_corpus import NUM_VIEWS, SeededCorpus
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-INDIVIDUALS, NUM_VIEWS = 256, 4
-
 
 @dataclass(frozen=True)
-class people:
+class people(SeededCorpus):
     """People of the pocket world, with NUM_VIEWS pictures of each in different clothes, places, light and poses. The
     corpus is seeded: person k is always the same. Masks show the head: face, hair and ears.
 
     individuals: number of people; 0 takes INDIVIDUALS
     """
 
-    individuals: int = 0
-
-    @property
-    def name(self) -> str:
-        return "people"
-
-    @property
-    def fingerprint(self) -> str:
-        return f"people, {len(self.subjects)} of {NUM_VIEWS}, first edition"
-
-    @property
-    def record(self) -> Mapping[str, Any]:
-        count = len(self.subjects)
-        about = dict.fromkeys(("pictures", "captions", "masks"), count * NUM_VIEWS)
-        return {
-            "name": self.name,
-            "fingerprint": self.fingerprint,
-            "subjects": count,
-            **about,
-            "left_out": {},
-            "noticed": {},
-        }
-
-    def __str__(self) -> str:
-        return f"people: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} people, none of whom is in a benchmark"
-
-    @property
-    def subjects(self) -> Sequence[Sequence[int]]:
-        count = self.individuals or INDIVIDUALS
-        return [range(k * NUM_VIEWS, (k + 1) * NUM_VIEWS) for k in range(count)]
+    plural = "people"
+    beside = ", none of whom is in a benchmark"
 
     def noun(self, picture: int) -> str:
         from limner.pocket.world.people_words import NOUNS_OF_AGE
@@ -73,10 +45,6 @@ class people:
             else f"{noun} with {HAIR_SAID[who.hairstyle].format(who.hair_colour)}"
         )
         return f"{'an' if seen[0] in 'aeiou' else 'a'} {seen}"
-
-    def text(self, number: int) -> str:
-        picture = number % (len(self.subjects) * NUM_VIEWS)
-        return self.caption(picture, self.looks(picture), seed=number)
 
     @property
     def landmark_names(self) -> tuple[str, ...]:

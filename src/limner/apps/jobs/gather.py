@@ -95,7 +95,7 @@ class Painted:
 
     picture: Picture = field(repr=False)
     waited: float  # from the order to the start of its batch
-    painting: float  # of its batch
+    painting: float  # from the start of its batch to the picture
     rows: int  # pictures in its batch
 
     @property

@@ -222,9 +222,12 @@ def _begun(part: source_picture, moment: Moment) -> Swap:
     same = pixels is not None and len(set(prompts)) == 1 and all(bool((x == x[:1]).all()) for x in shown)
     rows = slice(0, 1) if same else slice(None)
     pixels, prompts = None if pixels is None else pixels[rows], prompts[rows]
+    limited = part.masked or MASK in moment.conditions
+    # a mask that is wrong is refused before the inversion, which takes long
+    early = changeable(part, moment, moment.latents[rows], pixels, rows) if limited and pixels is not None else None
     way, negatives = _way(part, moment, prompts, pixels, rows)
-    mask = changeable(part, moment, way[-1], pixels, rows) if part.masked or MASK in moment.conditions else None
-    return Swap(part, way, negatives, tuple(prompts), targets, words, mask)
+    mask = changeable(part, moment, way[-1], pixels, rows) if limited and early is None else early
+    return Swap(part, way, negatives, tuple(prompts), targets, words, None if mask is None else mask.to(way))
 
 
 def source_pixels(moment: Moment) -> Tensor | None:
