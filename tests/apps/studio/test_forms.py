@@ -113,7 +113,7 @@ def test_a_file_of_code_is_no_method(studio: Studio) -> None:
     answer = studio.post(
         f"/teach/{give(studio)}", {"name": "bo", "noun": "cat", "do": "start", "method": "/tmp/evil.py:run"}
     )
-    assert answer.status_code == 404
+    assert answer.status_code in (400, 404)
     assert last_job(studio).kind == "look"
 
 

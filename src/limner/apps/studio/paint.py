@@ -198,6 +198,7 @@ def base_payload(request: Request, form: FormData) -> dict[str, Any]:
         "subject_from": decimal(form, "subject_from", 0.0, least=0, most=1),
         "sampler": named(form, "sampler", SAMPLERS),
         "negative": text(form, "negative", most=2000),
+        "score": True,
     }
     if regions := regions_of(form):
         payload |= {"regions": regions, "compose": named(form, "compose", COMPOSE)}
