@@ -18,7 +18,7 @@ demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out
 test: $(VENV)/ready          ## all tests but the sweeps, WORKERS at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not sweep"
 
-test-all: $(VENV)/ready      ## every test; takes about half as long again
+test-all: $(VENV)/ready      ## every test; takes more than twice as long
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-quick: $(VENV)/ready    ## five representative methods and the plan of the rooms, in two minutes
