@@ -38,13 +38,13 @@ class JobFolder:
         self.took = 0.0  # seconds that this took
 
     @classmethod
-    def open(cls, root: Path, job: Job) -> JobFolder:
+    def for_job(cls, root: Path, job: Job) -> JobFolder:
         """Open the folder of a job. A worker that hangs, and whose lease ran out, keeps its lock: then the job gets
         another folder, and resumes from the file store."""
         for name in (job.id, f"{job.id}-{uuid.uuid4().hex[:8]}"):
             path = root / name
             path.mkdir(parents=True, exist_ok=True)
-            lock = (path / "lock").open("a")
+            lock = (path / "lock").open("a", encoding="utf-8")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -57,14 +57,14 @@ class JobFolder:
         """Make the folder hold the job's last state, and mark it as this run's. Returns whether an earlier run left
         something to resume from."""
         mine, stored = self.path / RUN, dict(job.checkpoint.get("files", {}))
-        last = mine.read_text() if mine.exists() else ""
+        last = mine.read_text(encoding="utf-8") if mine.exists() else ""
         if stored and last != job.checkpoint.get(RUN):
             # the last run was on another machine
             shutil.rmtree(self.path / OUTPUTS, ignore_errors=True)
             for name, sha256 in stored.items():
                 files.copy_to(sha256, self.path / OUTPUTS / name)
         self.mark = uuid.uuid4().hex
-        mine.write_text(self.mark)
+        mine.write_text(self.mark, encoding="utf-8")
         out = self.path / OUTPUTS
         return out.exists() and any(path.suffix in RESUMES for path in out.rglob("*"))
 
