@@ -237,3 +237,8 @@ def test_a_background_and_an_accessory_leave_the_rest_of_a_thing(means: tuple[Me
     assert both.conversation.state.part == "background and accessory"
     same = (pixels(first) == pixels(both)).all(-1).mean()
     assert 0 < same < 1
+
+
+def test_a_word_for_another_kind_does_not_mean_the_thing(means: tuple[Means, Conversation]) -> None:
+    first = say(*means, "rex on the beach")
+    assert "there is no kitty" in say(means[0], first.conversation, "make the kitty green").answer
