@@ -164,6 +164,8 @@ def test_an_ambiguous_request_is_asked_back_and_the_answer_followed(means: tuple
     assert done.question is None
     assert done.conversation.state.thing("cat").colour == "red"
     assert done.conversation.state.thing("rex").colour == ""
+    assert done.conversation.turn is not None
+    assert done.conversation.turn.words == "make it red (cat)"
     by_number = say(room, answered.conversation, "1")
     assert by_number.conversation.state.thing("rex").colour == "red"
     dropped = say(room, answered.conversation, "put them in the snow")  # other words drop the question
