@@ -33,6 +33,12 @@ class Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.http = httpx.Client(base_url=url, headers=headers, timeout=PATIENCE)
 
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
     def call(self, method: str, path: str, **more: Any) -> Any:
         """The JSON of an answer. Raises `RuntimeError` with the server's words for an error."""
         answer = self.http.request(method, path, **more)

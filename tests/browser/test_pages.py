@@ -27,31 +27,33 @@ SKIPPED = re.compile(r"/(static|files?|whole|small|zip|content|download)(/|$)|\.
 @pytest.fixture(scope="module")
 def taught(server: Studio) -> Taught:
     """A concept, a second one, a painted picture, and jobs of several kinds: so that no page is empty."""
-    client = Client(server.url)
-    concept = client.teach("zippy", toy_pictures(16), noun="car")
-    client.teach("rusty", toy_pictures(18), noun="car")
-    client.picture(concept, seed=1)
-    client.wait(client.submit("paint", prompts=["<zippy> in the snow"], concepts=[{"id": concept.id, "scale": 1.0}]))
+    with Client(server.url) as client:
+        concept = client.teach("zippy", toy_pictures(16), noun="car")
+        client.teach("rusty", toy_pictures(18), noun="car", goal="fast", score=False, check=False)
+        client.picture(concept, seed=1)
+        client.wait(
+            client.submit("paint", prompts=["<zippy> in the snow"], concepts=[{"id": concept.id, "scale": 1.0}])
+        )
     return concept
 
 
 @pytest.fixture(scope="module")
 def pages(server: Studio, taught: Taught) -> list[str]:
     """The addresses of all pages that links lead to, one for each kind of page."""
-    todo, found, kinds = ["/"], list[str](), set[str]()
-    client = Client(server.url).http
-    while todo and len(found) < MOST:
-        path = todo.pop(0)
-        kind = re.sub(r"[0-9a-f]{32}", "ID", path.partition("?")[0])
-        if kind in kinds or SKIPPED.search(path):
-            continue
-        kinds.add(kind)
-        answer = client.get(path)
-        assert answer.status_code == 200, f"{path}: {answer.status_code}"
-        if "text/html" in answer.headers["content-type"]:
-            found.append(path)
-            todo += [each.replace("&amp;", "&") for each in re.findall(r'href="(/[^"#]*)"', answer.text)]
-    return found
+    todo, pages, kinds = ["/"], list[str](), set[str]()
+    with Client(server.url) as client:
+        while todo and len(pages) < MOST:
+            path = todo.pop(0)
+            kind = re.sub(r"[0-9a-f]{32}", "ID", path.partition("?")[0])
+            if kind in kinds or SKIPPED.search(path):
+                continue
+            kinds.add(kind)
+            answer = client.http.get(path)
+            assert answer.status_code == 200, f"{path}: {answer.status_code}"
+            if "text/html" in answer.headers["content-type"]:
+                pages.append(path)
+                todo += [each.replace("&amp;", "&") for each in re.findall(r'href="(/[^"#]*)"', answer.text)]
+    return pages
 
 
 def faults(browser: Browser, server: Studio, pages: list[str], width: int, scheme: str) -> Iterator[str]:

@@ -132,7 +132,9 @@ def test_openais_client_raises_its_own_errors(openai_client: openai.OpenAI) -> N
     assert error.value.param == "size"
 
 
-def test_requests_that_come_together_are_painted_in_one_batch(openai_client: openai.OpenAI) -> None:
+def test_requests_that_come_together_are_painted_in_one_batch(
+    openai_client: openai.OpenAI, live: tuple[str, StudioServer]
+) -> None:
     def paint(k: int) -> int:
         model = ("rex", "pocket")[k % 2]
         answer: Any = openai_client.images.generate(prompt="a dog", model=model, extra_body={**FEW, "seed": k})
@@ -141,6 +143,8 @@ def test_requests_that_come_together_are_painted_in_one_batch(openai_client: ope
     with ThreadPoolExecutor(6) as pool:
         batches = list(pool.map(paint, range(6)))
     assert max(batches) > 1
+    loaded = httpx.get(f"{live[0]}/v1/list_loras").json()["loaded_adapters"]
+    assert [each["nickname"] for each in loaded] == ["rex"]
 
 
 def test_a_subject_is_taught_through_the_api(live: tuple[str, StudioServer], rex: Subject) -> None:

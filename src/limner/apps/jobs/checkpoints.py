@@ -38,7 +38,7 @@ class JobFolder:
         self.took = 0.0  # seconds that this took
 
     @classmethod
-    def open(cls, root: Path, job: Job) -> JobFolder:
+    def for_job(cls, root: Path, job: Job) -> JobFolder:
         """Open the folder of a job. A worker that hangs, and whose lease ran out, keeps its lock: then the job gets
         another folder, and resumes from the file store."""
         for name in (job.id, f"{job.id}-{uuid.uuid4().hex[:8]}"):

@@ -66,7 +66,7 @@ class JobRun:
 
     def __call__(self) -> None:
         """Run the job. Errors of the workflow become the job's failure; only interrupts leave this method."""
-        folder = JobFolder.open(self.worker.data / "jobs", self.job)
+        folder = JobFolder.for_job(self.worker.data / "jobs", self.job)
         over = False
         try:
             with self.heartbeat:
