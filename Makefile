@@ -19,7 +19,7 @@ demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out
 test: $(VENV)/ready          ## all tests but the sweeps, WORKERS at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not sweep and not browser"
 
-test-all: $(VENV)/ready      ## every test but the browser's; takes about half as long again
+test-all: $(VENV)/ready      ## every test but the browser's; takes more than twice as long
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not browser"
 
 browser: $(VENV)/ready       ## the studio in Chromium, from photographs to an exported concept; Debian: installs Chromium

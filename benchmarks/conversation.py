@@ -3,7 +3,7 @@
     python benchmarks/conversation.py --subject 0        # one held-out toy; run 0 and 1
     python benchmarks/conversation.py --subject 1
 
-On the pocket base, with a subject learned by DreamBooth-LoRA in its default settings. Each run replaces its subject's
+On the pocket base, with a subject learned by DreamBooth-LoRA (settings in the file). Each run replaces its subject's
 part of results/conversation.json and makes the summary anew from all parts.
 
 * `unnamed`: mean absolute difference of pixels, in percent of their range, outside of the thing that a sentence names,
@@ -233,7 +233,7 @@ def exact(base: Any, concept: Any, images: Sequence[Any]) -> dict[str, Any]:
 
 
 def preference(base: Any, concept: Any, images: Sequence[Any]) -> dict[str, Any]:
-    measured = {"likes the nearest": [], "likes the farthest": []}
+    measured: dict[str, list[float]] = {"likes the nearest": [], "likes the farthest": []}
     for who, course in measured.items():
         means, talk = begin(base, [concept], seed=1000, steps=STEPS)
         talk = say(means, talk, "rex on the beach").conversation

@@ -48,7 +48,7 @@ def test_every_unit_is_there_with_its_numbers_and_costs(ran: SimpleNamespace) ->
     assert tuned["cost"]["steps"] == 2
     assert tuned["cost"]["parameters"] > 1e6
     assert tuned["cost"]["denoiser_rows"] > 0
-    assert tuned["cost"]["denoiser_rows_per_picture"] == 50  # 25 steps with guidance
+    assert tuned["cost"]["denoiser_rows_per_picture"] == 8  # 4 steps with guidance
     assert tuned["cost"]["peak_bytes"] > 1e8
     assert tuned["metrics"]["identity"]["references"] == "held-out references"
     assert tuned["metrics"]["drift"]["value"] is not None

@@ -113,7 +113,7 @@ def test_a_file_of_code_is_no_method(studio: Studio) -> None:
     answer = studio.post(
         f"/teach/{give(studio)}", {"name": "bo", "noun": "cat", "do": "start", "method": "/tmp/evil.py:run"}
     )
-    assert answer.status_code == 404
+    assert answer.status_code in (400, 404)
     assert last_job(studio).kind == "look"
 
 
@@ -231,9 +231,11 @@ def test_a_png_brings_its_settings_back(studio: Studio, tmp_path: Any) -> None:
     path = Painted(image, "<rex> at sea", 77, ("<rex>",), "pocket", {"steps": 31, "negative": "fog"}).save(
         tmp_path / "a.png"
     )
-    page = studio.post("/paint/settings", files={"picture": ("a.png", path.read_bytes(), "image/png")}).text
+    answer = studio.post("/paint/settings", files={"picture": ("a.png", path.read_bytes(), "image/png")})
+    page = studio.client.get(answer.headers["location"]).text
     assert 'value="&lt;rex&gt; at sea"' in page
     assert all(f'value="{value}"' in page for value in ("77", "31", "fog"))
+    assert f'value="{studio.ids["concept"]}" checked' in page
     assert studio.post("/paint/settings", files={"picture": ("a.png", png("red"), "image/png")}).status_code == 400
 
 

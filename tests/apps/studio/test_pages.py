@@ -85,6 +85,10 @@ def test_without_a_login_only_the_login_page_is_drawn(two: Two) -> None:
         answer = two.anybody.get(path, follow_redirects=False)
         assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert 'name="token"' in two.anybody.get("/login").text
+    wrong = two.anybody.post("/login", data={"token": "limner_wrong"})
+    assert wrong.status_code == 401
+    assert "this token is not valid" in wrong.text
+    assert_is_plain(wrong.text)
 
 
 def test_members_do_not_see_users(two: Two) -> None:

@@ -164,6 +164,8 @@ def test_an_ambiguous_request_is_asked_back_and_the_answer_followed(means: tuple
     assert done.question is None
     assert done.conversation.state.thing("cat").colour == "red"
     assert done.conversation.state.thing("rex").colour == ""
+    assert done.conversation.turn is not None
+    assert done.conversation.turn.words == "make it red (cat)"
     by_number = say(room, answered.conversation, "1")
     assert by_number.conversation.state.thing("rex").colour == "red"
     dropped = say(room, answered.conversation, "put them in the snow")  # other words drop the question
@@ -237,3 +239,8 @@ def test_a_background_and_an_accessory_leave_the_rest_of_a_thing(means: tuple[Me
     assert both.conversation.state.part == "background and accessory"
     same = (pixels(first) == pixels(both)).all(-1).mean()
     assert 0 < same < 1
+
+
+def test_a_word_for_another_kind_does_not_mean_the_thing(means: tuple[Means, Conversation]) -> None:
+    first = say(*means, "rex on the beach")
+    assert "there is no kitty" in say(means[0], first.conversation, "make the kitty green").answer

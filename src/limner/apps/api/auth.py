@@ -167,7 +167,9 @@ async def log_in(request: Request) -> Response:
         text = "this token is not valid"
         if wants_json:
             raise ApiError(401, "invalid_token", text)
-        return _login_page(text, status=401)
+        draw = getattr(request.app.state, "login_page", None)
+        page: Response = draw(request, text, 401) if draw else _login_page(text, status=401)
+        return page
     secret = await anyio.to_thread.run_sync(_open_session, services, user[0].id, user[1])
     target = _local(str(form.get("next", "/")))
     response: Any = JSONResponse({"user": user[0].name}) if wants_json else RedirectResponse(target, 303)

@@ -22,7 +22,7 @@ STATES = 4
 """States of a training that are saved where the payload names no number, to choose among afterwards."""
 PAINT = (
     *("prompts", "seed", "count", "steps", "guidance", "guide_between", "subject_from", "sampler", "negative", "start"),
-    *("any_base", "views", "compose", "background", "computed", "frames"),
+    *("any_base", "views", "compose", "background", "computed", "frames", "score"),
 )
 
 
@@ -89,6 +89,8 @@ def _paint(reading: Reading, again: bool) -> None:
     reading.fields["regions"] = regions
     if reading.payload.get("parent"):
         reading.layout.picture(reading.payload["parent"], "parent")
+    if reading.payload.get("score") and (folder := reading.references()):
+        reading.fields["references"] = folder
 
 
 def _region(reading: Reading, number: int, value: object) -> str:

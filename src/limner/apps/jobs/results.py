@@ -58,7 +58,7 @@ class Results(Made):
                 more = {"pictures": self._samples(event)}
                 record.pop("paths")
             case ev.PictureSaved():
-                more = {"picture": self._painted(event.path, event.prompt, event.seed)}
+                more = {"picture": self._painted(event)}
                 record.pop("path")
             case ev.StateSaved():
                 more = {"sha256": self._state(event)}
@@ -163,11 +163,11 @@ class Results(Made):
             ids.append(self.store_picture(path, "sample", self.of_file(), **about))
         return ids
 
-    def _painted(self, path: Path, prompt: str, seed: int) -> str:
+    def _painted(self, event: ev.PictureSaved) -> str:
         parent = self.job.payload.get("parent")
         place, self.num_pictures = f"picture {self.num_pictures}", self.num_pictures + 1
-        about = {"prompt": prompt, "seed": seed, "parent": parent, "place": place}
-        return self.store_picture(path, "gallery", self.of_plan(), **about)
+        about = {"prompt": event.prompt, "seed": event.seed, "parent": parent, "place": place, "scores": event.scores}
+        return self.store_picture(event.path, "gallery", self.of_plan(), **about)
 
     def _state(self, event: ev.StateSaved) -> str:
         sha256 = self.store(event.path)

@@ -189,7 +189,7 @@ def facts_of(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The settings of a job, flat and in words."""
     rows: list[tuple[str, str]] = []
     for name, value in payload.items():
-        if value in (None, "", [], {}):
+        if value in (None, "", [], {}) or name in ("subject", "subjects", "concept", "conversation", "file", "parent"):
             continue
         if isinstance(value, Mapping):
             rows += [

@@ -17,3 +17,4 @@ def mount_studio(app: FastAPI) -> None:
     for group in GROUPS:
         app.include_router(group.router)
     app.state.error_page = error_page
+    app.state.login_page = people.login_page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from sqlalchemy import select
@@ -32,6 +33,7 @@ COMPOSE = (
 )
 BACKGROUNDS = (("base", "the base paints"), ("all", "all likenesses paint"))
 COMPUTED = ("edges", "lines", "depth")
+IN_ADDRESS = ("prompt", "seed", "count", "steps", "guidance", "sampler", "negative", "subject_from")
 SIDES = ("left", "top", "width", "height")
 SHOWN = 6
 """Number of earlier results on the page."""
@@ -56,12 +58,20 @@ DEFAULTS: dict[str, Any] = {
 
 @router.get("/paint")
 def show(request: Request, like: str = "", concept: str = "", onto: str = "", again: str = "") -> Response:
-    """The page. like: picture whose settings it begins with; again: "variations" (other seeds) or "refine" (paint over
-    it); concept: likeness to begin with; onto: picture to paint into."""
+    """The page, whose fields may stand in the address (`IN_ADDRESS`).
+
+    like: picture whose settings it begins with
+    again: "variations" of that picture (other seeds), or "refine" (paint over it)
+    concept: likeness to begin with
+    onto: picture to paint into
+    """
     values = dict(DEFAULTS)
     with reading(request) as session:
         user = user_of(request)
         concepts = concepts_of(session, user)
+        query = request.query_params
+        values |= {name: query[name][:2000] for name in IN_ADDRESS if name in query}
+        values["scales"] = {each.id: 1.0 for each in concepts if each.handle in values["prompt"]}
         if like:
             values |= values_of(visible_picture(session, like, user), again)
         if onto:
@@ -188,6 +198,7 @@ def base_payload(request: Request, form: FormData) -> dict[str, Any]:
         "subject_from": decimal(form, "subject_from", 0.0, least=0, most=1),
         "sampler": named(form, "sampler", SAMPLERS),
         "negative": text(form, "negative", most=2000),
+        "score": True,
     }
     if regions := regions_of(form):
         payload |= {"regions": regions, "compose": named(form, "compose", COMPOSE)}
@@ -254,28 +265,13 @@ async def bring_back(request: Request, form: Form) -> Response:
     if picture is None:
         raise InputError("no picture came with the form; choose a PNG that limner painted")
     story = await run_in_threadpool(metadata_of, picture.data)
-    concepts = await run_in_threadpool(known_concepts, request)
-    handles = {each.handle: each.id for each in concepts}
     given = story.get("settings")
     settings: dict[str, Any] = given if isinstance(given, dict) else {}
-    values = {**DEFAULTS, **{name: settings[name] for name in DEFAULTS if name in settings and plain(settings[name])}}
-    prompt = str(story.get("prompt", ""))[:2000]
-    scales = {concept: 1.0 for handle, concept in handles.items() if handle in prompt}
-    seed = story.get("seed", "")
-    values |= {
-        "prompt": prompt,
-        "seed": seed if plain(seed) else "",
-        "scales": scales,
-        "count": 1,
-        "onto": "",
-        "parent": "",
-    }
-    return await run_in_threadpool(page, request, values, concepts)
-
-
-def known_concepts(request: Request) -> list[ConceptView]:
-    with reading(request) as session:
-        return concepts_of(session, user_of(request))
+    values = {name: settings[name] for name in IN_ADDRESS if plain(settings.get(name))}
+    values |= {"prompt": str(story.get("prompt", ""))[:2000]}
+    if plain(story.get("seed")):
+        values["seed"] = story["seed"]
+    return go(request, f"/paint?{urlencode(values)}")
 
 
 def plain(value: Any) -> bool:

@@ -100,7 +100,7 @@ def main_scores(scores: Mapping[str, Any]) -> list[ScoreRow]:
 
 def picture_scores(scores: Mapping[str, Any]) -> list[ScoreRow]:
     """The scores that stand beside a picture: likeness and prompt, by whichever metric has them."""
-    names = {"likeness": "Likeness", "prompt_accuracy": "Prompt", "clip_t": "Prompt (CLIP)", "copy": "Copy"}
+    names = {"likeness": "Likeness", "prompt_accuracy": "Prompt", "clip_t": "Prompt"}
     rows: dict[str, ScoreRow] = {}
     values = score_values(scores)
     for name, title in names.items():

@@ -13,9 +13,12 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-RIGHT, WRONG = 0.85, 0.0
+RIGHT, WRONG = 0.8, 0.01
+"""Share of sentences that the picture fulfils, by the judge, where the right reading is followed and where another one
+is: `asking` in results/conversation.json."""
 PRICE = 0.2
-"""Price of a question, as a share of what a right turn gains over a wrong one."""
+"""Price of a question, in the same unit: chosen, not measured. A question is asked where guessing goes wrong with a
+probability above PRICE / (RIGHT - WRONG), about a quarter."""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from .tree import Choice, Question
 
 MENTIONED = 6.0
 """Weight of the thing that was named last, for a pronoun; any other thing has 1."""
-ALIKE = 0.75
-"""Least cosine of two nouns' hidden states at which one may stand for the other."""
+ALIKE = 0.93
+"""Least cosine of two nouns' hidden states at which one stands for the other. On the pocket base, words for one thing
+have 0.98 and more (puppy and dog, lorry and truck), and words for two kinds at most 0.88 (car and truck, kitty and
+dog)."""
 
 Alike = Callable[[str, Sequence[str]], Sequence[float]]
 """A noun and other nouns -> the cosine of the base's text encoder with each."""

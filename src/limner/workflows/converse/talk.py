@@ -59,7 +59,7 @@ def say(means: Means, conversation: Conversation, words: str) -> Reply:
         return Reply(replace(conversation, question=None), str(error))
     if isinstance(understood, Question):
         return Reply(replace(conversation, question=understood), understood.text)
-    return _follow(means, understood, words)
+    return _follow(means, understood, understood.words or words)
 
 
 def _follow(means: Means, understood: Understood, words: str) -> Reply:

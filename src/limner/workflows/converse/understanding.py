@@ -26,12 +26,15 @@ class Understood:
     edits: tuple[Edit, ...]
     notes: tuple[str, ...] = ()
     moved: bool = False
+    words: str = ""  # for the turn, where the sentence answers a question; else empty
 
 
 def understand(means: Means, conversation: Conversation, words: str) -> Understood | Question:
     """The edits that a sentence asks for, checked and with names as targets; or a question."""
     if chosen := _chosen(conversation.question, words):
-        return Understood(replace(conversation, question=None), chosen.edits)
+        about = conversation.question.words if conversation.question else ""
+        asked = replace(conversation, question=None)
+        return Understood(asked, chosen.edits, words=f"{about} ({chosen.text})" if about else "")
     conversation = replace(conversation, question=None)
     moves, rest, moved = read_moves(words, conversation), words, False
     notes: list[str] = []
