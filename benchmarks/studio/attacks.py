@@ -3,6 +3,7 @@ number name it."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import random
@@ -364,9 +365,12 @@ def raw(target: Target, text: str) -> Outcome:
         with socket.create_connection(("127.0.0.1", target.port), timeout=10) as line:
             line.sendall(text.encode("latin-1", "replace"))
             line.settimeout(20)
-            return Outcome(
-                status_of(answered := line.recv(4096)), answered.decode("latin-1").partition("\r\n\r\n")[2], about
-            )
+            received = line.recv(4096)
+            line.settimeout(1)  # the body may come in a packet of its own
+            with contextlib.suppress(TimeoutError):
+                while len(received) < 20_000 and (more := line.recv(4096)):
+                    received += more
+            return Outcome(status_of(received), received.decode("latin-1").partition("\r\n\r\n")[2], about)
     except TimeoutError:
         return Outcome(-1, "", about)
     except OSError as error:

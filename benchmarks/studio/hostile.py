@@ -130,16 +130,16 @@ def judged(kind: str, outcome: Outcome) -> str:
 class Before:
     """The state before the attacks: a concept and one of its pictures."""
 
-    def __init__(self, client: Client, memory: int) -> None:
-        self.concept = client.teach("zippy", toy_pictures(16), noun="car")
+    def __init__(self, client: Client, server: Studio) -> None:
+        self.concept = client.teach("zippy", toy_pictures(16), noun="car", goal="fast", score=False, check=False)
         self.picture = client.paint(self.concept, seed=1)
-        self.memory = memory
+        self.memory = round(server.memory() / 1e6)  # with the base open
 
 
 def prepared(server: Studio, asked: Canary) -> tuple[Target, Before]:
     """An attacker's knowledge: the server's own list of operations, and ids of things that exist."""
     honest = Client(server.url)
-    before = Before(honest, round(server.memory() / 1e6))
+    before = Before(honest, server)
     document = httpx.get(f"{server.url}/openapi.json").json()
     client = httpx.Client(timeout=PATIENCE, limits=httpx.Limits(max_connections=None))
     target = Target(server.url, server.port, asked.url, client, list(operations(document)), honest.ids())

@@ -29,7 +29,7 @@ MOST = 25_000
 """Bytes of a picture."""
 WIDE, NARROW = 1280, 390  # CSS pixels of the window
 SHOWN = 900  # pixels of a wide picture in the docs
-SETTINGS = {"method": "textual_inversion", "settings": {"steps": 160}, "sample_every": 40}
+SETTINGS = {"method": "textual_inversion", "settings": {"steps": 160}, "sample_every": 40, "score": False, "check": False}
 """A training long enough to be seen while it runs."""
 PROMPTS = ("<zippy> on the beach", "<zippy> in the snow", "<zippy> in the jungle wearing a red hat")
 
@@ -69,8 +69,6 @@ def pictures(browser: Browser, server: Studio, place: Path) -> Iterator[tuple[st
         yield "training", shot(page)
         client.wait(job)
         paint_some(client, concept)
-        other = client.submit("score", concept={"id": concept.id, "scale": 1.0}, count=1)
-        client.wait(other)
         page.goto(f"/concepts/{concept.id}")
         yield "likeness", shot(page)
         page.goto(f"/paint?concept={concept.id}")

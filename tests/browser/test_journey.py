@@ -30,8 +30,9 @@ def test_from_photographs_to_an_exported_likeness(open_page: Watched, photos: li
     assert page.get_by_role("heading", name="Scores").is_visible()
 
     page.get_by_role("link", name="Paint <zippy>").click()
+    page.get_by_label("Prompt", exact=True).fill("")
     page.get_by_label("Prompt", exact=True).press_sequentially("a photo of <zi")
-    page.get_by_role("option", name=re.compile("zippy")).click()
+    page.get_by_role("listbox", name="Handles").get_by_role("option", name=re.compile("zippy")).click()
     assert page.get_by_label("Prompt", exact=True).input_value().strip() == "a photo of <zippy>"
     paint(page, "a photo of <zippy> on the beach", count=2)
     first = page.locator("#results img").first
