@@ -47,8 +47,8 @@ class Studio:
     def new_user(self, name: str) -> str:
         """Add a user, the first as an administrator; the user's token."""
         command = [sys.executable, "-m", "limner", "users", "add", name, "--data", str(self.folder)]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        return said.strip().rpartition(" ")[2]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return output.strip().rpartition(" ")[2]
 
     @property
     def pid(self) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Response
 
 FLAGS = (
     "--headless",
@@ -52,10 +52,18 @@ class Watched:
         self.allowed: tuple[str, ...] = ()
         """Parts of lines that a test provokes on purpose."""
         page.add_init_script(NOTE_VIOLATIONS)
-        page.on("console", lambda said: said.type == "error" and self.note(f"console: {said.text} ({said.location})"))
+        page.on("console", self._note_console)
         page.on("pageerror", lambda error: self.note(f"exception: {error}"))
         page.on("request", lambda request: self._check_origin(request.url))
-        page.on("response", lambda answer: answer.status >= 400 and self.note(f"{answer.status}: {answer.url}"))
+        page.on("response", self._note_answer)
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.note(f"console: {message.text} ({message.location})")
+
+    def _note_answer(self, answer: Response) -> None:
+        if answer.status >= 400:
+            self.note(f"{answer.status}: {answer.url}")
 
     def note(self, line: str) -> None:
         if not any(part in line for part in self.allowed):

@@ -37,7 +37,7 @@ class World:
         self.weights = store(database, files, b"weights", owner=self.ann.id, media_type="application/octet-stream")
         photos = [
             Reference(position=0, sha256=self.sha256, caption="a photo of <rex>", mask=self.mask),
-            Reference(position=1, sha256=self.mask, kept=False),
+            Reference(position=1, sha256=self.mask, in_training=False),
         ]
         with database.session() as session:
             self.subject = Subject(owner_id=self.ann.id, name="rex", noun="dog", pictures=photos)

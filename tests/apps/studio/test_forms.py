@@ -78,11 +78,11 @@ def test_a_subject_needs_name_class_and_kind(studio: Studio, field: str, value: 
 def test_captions_are_edited_alone_and_in_bulk(studio: Studio) -> None:
     number = give(studio)
     first, second = row(studio, Subject, number).pictures
-    form = {"name": "bo", "noun": "cat", "kind": "pet", f"caption-{first.id}": "a cat sits", f"kept-{first.id}": "1",
+    form = {"name": "bo", "noun": "cat", "kind": "pet", f"caption-{first.id}": "a cat sits", f"used-{first.id}": "1",
             f"caption-{second.id}": "a cat runs"}  # fmt: skip
     studio.post(f"/teach/{number}", form | {"do": "bulk", "find": "cat", "replace": "<bo>", "after": "outside"})
     after = row(studio, Subject, number).pictures
-    assert [(each.caption, each.kept) for each in after] == [
+    assert [(each.caption, each.in_training) for each in after] == [
         ("a <bo> sits outside", True),
         ("a <bo> runs outside", False),
     ]

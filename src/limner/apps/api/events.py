@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .services import Services
 
 # streams end by `Services.stopping`; the library's own flag would end those of every server in the process
-AppStatus.disable_automatic_graceful_drain()
+AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
 
 EVERY = 0.4  # seconds between two looks
 MOST = 200  # events of one look

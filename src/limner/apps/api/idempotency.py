@@ -108,7 +108,8 @@ class _Exchange:
                 session.flush()
                 row = None
             if row is None:
-                return self._claim(session)
+                self._claim(session)
+                return None
             if row.request_sha256 != self.sha256:
                 text = "this idempotency key belongs to another request; use a new key for a new request"
                 raise ApiError(409, "key_in_use", text)

@@ -74,6 +74,6 @@ def _photos(reading: Reading) -> dict[str, str]:
         name = row.handle.strip("<>")
         if subject is None or subject.deleted or name in folders or not may_change(reading.layout.user, subject):
             continue
-        if any(picture.kept for picture in subject.pictures):
+        if any(picture.in_training for picture in subject.pictures):
             folders[name] = str(reading.layout.photos(subject, f"photos/{len(folders)}"))
     return folders

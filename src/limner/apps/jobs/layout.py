@@ -77,7 +77,7 @@ class Layout:
 
 def kept_pictures(subject: Subject) -> Sequence[Reference]:
     """The reference images of a subject that are not left out, in the order of `Layout.photos`."""
-    return [picture for picture in subject.pictures if picture.kept]
+    return [picture for picture in subject.pictures if picture.in_training]
 
 
 def lay_out(files: Files, placed: dict[Path, str], texts: dict[Path, str]) -> None:

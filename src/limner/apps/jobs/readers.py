@@ -191,7 +191,7 @@ def _estimate(reading: Reading, again: bool) -> None:
     reading.take("goal", "method", "settings", "kind", "noun", "num_pictures", "budget", "photographs", "measure")
     if reading.payload.get("subject"):
         subject = reading.subject(reading.payload["subject"])
-        count = sum(picture.kept for picture in subject.pictures)
+        count = sum(picture.in_training for picture in subject.pictures)
         reading.fields |= {"kind": subject.kind, "noun": subject.noun, "num_pictures": count}
 
 

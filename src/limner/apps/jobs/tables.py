@@ -130,7 +130,7 @@ class Reference(Table):
     )  # for people to recognise it; nothing is opened by it
     caption: Mapped[str] = mapped_column(Text, default="")
     mask: Mapped[str] = mapped_column(HASH, default="")  # white where the subject is
-    kept: Mapped[bool] = mapped_column(Boolean, default=True)  # False: left out of training
+    in_training: Mapped[bool] = mapped_column(Boolean, default=True)  # False: left out of training
 
 
 class Concept(Table):

@@ -73,5 +73,7 @@ def _accept(session: Session, made: Made, references: Mapping[str, tuple[str, in
         id = made.id(f"reference {name}")
         filename = f"accepted-{last + 1}.png"
         session.merge(
-            Reference(id=id, subject_id=subject.id, position=last + 1, sha256=sha256, filename=filename, kept=True)
+            Reference(
+                id=id, subject_id=subject.id, position=last + 1, sha256=sha256, filename=filename, in_training=True
+            )
         )

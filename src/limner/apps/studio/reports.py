@@ -26,7 +26,7 @@ def report_view(subject: Subject) -> dict[str, Any]:
     return {
         "photos": photos,
         "notes": notes,
-        "usable": sum(photo.kept for photo in subject.pictures),
+        "usable": sum(photo.in_training for photo in subject.pictures),
         "most_faces": max((photo["faces"] for photo in photos), default=0) if subject.kind == "face" else 0,
         "which": int(report.get("which", 1) or 1),
         "consent": [str(each) for each in report.get("consent", ())],
@@ -54,7 +54,7 @@ def photo_view(photo: Reference, reading: Mapping[str, Any]) -> dict[str, Any]:
         "key": str(reading.get("name", photo.filename)),
         "filename": photo.filename or f"photo {photo.position + 1}",
         "caption": photo.caption or str(reading.get("caption", "")),
-        "kept": photo.kept,
+        "in_training": photo.in_training,
         "mask": mask_of(photo, reading),
         "faces": len(faces),
         "boxes": boxes,

@@ -226,7 +226,7 @@ def _save(
         for photo in subject.pictures:
             if f"caption-{photo.id}" in form:
                 photo.caption = _caption(form, text(form, f"caption-{photo.id}", most=2000))
-                photo.kept = flag(form, f"kept-{photo.id}")
+                photo.in_training = flag(form, f"used-{photo.id}")
             photo.mask = mask_hashes.pop(_stem(photo.filename), photo.mask)
         if mask_hashes:
             raise InputError(f"no photo is named {next(iter(mask_hashes))!r}, as a mask is; name masks as their photos")
@@ -251,7 +251,7 @@ def _start(request: Request, subject_id: str, form: FormData) -> str:
     """Queue the training."""
     with reading(request) as session:
         subject = find_own(session, Subject, subject_id, user_of(request))
-        if not any(photo.kept for photo in subject.pictures):
+        if not any(photo.in_training for photo in subject.pictures):
             raise InputError("every photo is left out; choose at least one to learn from")
         which = int(subject.report.get("which", 0))
     payload = training_payload(request, form, subject.kind)

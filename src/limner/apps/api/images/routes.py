@@ -201,11 +201,8 @@ async def _stream(
     index = 0
     try:
         async for picture in paint(request, work, planned):
-            event = await run_in_threadpool(
-                lambda picture=picture, index=index: stream_event(
-                    kind, planned.fields, picture, index, created=created, inputs=inputs
-                )
-            )
+            about: dict[str, Any] = {"created": created, "inputs": inputs}
+            event = await run_in_threadpool(stream_event, kind, planned.fields, picture, index, **about)
             index += 1
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
     except asyncio.CancelledError:

@@ -37,7 +37,7 @@ def reference_record(row: tables.Reference) -> Record:
         "id": row.id,
         "filename": row.filename,
         "caption": row.caption,
-        "in_training": row.kept,
+        "in_training": row.in_training,
         "position": row.position,
         "sha256": row.sha256,
         "content": f"{place}/content",

@@ -249,7 +249,7 @@ def change_picture(number: str, picture: str, change: PictureChange, work: Work,
     with work.database.session() as session:
         row = _find(session, number, picture, me)
         for name, value in change.model_dump(exclude_none=True).items():
-            setattr(row, "kept" if name == "in_training" else name, value)
+            setattr(row, name, value)
         return reference_record(row)
 
 

@@ -257,7 +257,7 @@ def upgrade() -> None:
         sa.Column("filename", sa.String(length=255), nullable=False),
         sa.Column("caption", sa.Text(), nullable=False),
         sa.Column("mask", sa.String(length=64), nullable=False),
-        sa.Column("kept", sa.Boolean(), nullable=False),
+        sa.Column("in_training", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["subject_id"],
             ["subjects.id"],
