@@ -88,6 +88,6 @@ def watched_page(browser: Browser, server: Studio, *, width: int = 1280, scheme:
     watched = Watched(context.new_page(), server.url)
     try:
         yield watched
-        assert watched.faults == []
+        assert not watched.faults, "\n".join(watched.faults)
     finally:
         context.close()
