@@ -29,7 +29,13 @@ MOST = 25_000
 """Bytes of a picture."""
 WIDE, NARROW = 1280, 390  # CSS pixels of the window
 SHOWN = 900  # pixels of a wide picture in the docs
-SETTINGS = {"method": "textual_inversion", "settings": {"steps": 160}, "sample_every": 40, "score": False, "check": False}
+SETTINGS = {
+    "method": "textual_inversion",
+    "settings": {"steps": 160},
+    "sample_every": 40,
+    "score": False,
+    "check": False,
+}
 """A training long enough to be seen while it runs."""
 PROMPTS = ("<zippy> on the beach", "<zippy> in the snow", "<zippy> in the jungle wearing a red hat")
 
@@ -79,7 +85,7 @@ def pictures(browser: Browser, server: Studio, place: Path) -> Iterator[tuple[st
             "\n".join(f"{{}} {place}" for place in ("on the beach", "in the snow"))
         )
         page.get_by_role("button", name="Compare", exact=True).click()
-        page.wait_for_function("document.querySelectorAll('main table img').length >= 2", timeout=LONG)
+        page.locator("main table img").nth(3).wait_for(state="attached", timeout=LONG)
         page.wait_for_timeout(1500)
         yield "compare", shot(page)
         for name in ("gallery", "concepts", "jobs", "bench", "report", "hardware", "chat"):

@@ -98,8 +98,4 @@ def paint(page: Page, prompt: str, *, count: int = 1) -> None:
     shown = page.locator("#results img")
     before = shown.count()
     page.get_by_role("button", name="Paint", exact=True).click()
-    page.wait_for_function(
-        "([selector, count]) => document.querySelectorAll(selector).length >= count",
-        arg=["#results img", before + count],
-        timeout=LONG,
-    )
+    shown.nth(before + count - 1).wait_for(state="attached", timeout=LONG)

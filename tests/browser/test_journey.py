@@ -58,7 +58,7 @@ def compared(page: Any) -> None:
     """Compare the concept with the base alone on a prompt."""
     page.get_by_label("Prompts", exact=True).fill("{} in the snow")
     page.get_by_role("button", name="Compare", exact=True).click()
-    page.wait_for_function("document.querySelectorAll('main table img').length >= 2", timeout=LONG)
+    page.locator("main table img").nth(1).wait_for(state="attached", timeout=LONG)
 
 
 def exported(page: Any) -> None:

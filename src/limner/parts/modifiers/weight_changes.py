@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.core.types import Live
-from limner.engine.stacked.parameters import OwnWeights, through
 from limner.errors import InputError
 
 from .parameters import Kept, taken
@@ -123,6 +122,9 @@ class _ByRows:
         lives: Sequence[Live],
         room: _Room,
     ) -> None:
+        # imported here: methods, and with them every command, are read without torch
+        from limner.engine.stacked.parameters import OwnWeights
+
         self.layer, self.changes, self.rows, self.lives, self.room = layer, changes, rows, lives, room
         self.place_of = {place: k for k, place in enumerate(changes)}
         self.own = OwnWeights(rows, {place: functools.partial(self._weight, place) for place in changes})
@@ -139,6 +141,8 @@ class _ByRows:
 
     def after(self, layer: nn.Module, inputs: Any, out: Tensor) -> Tensor:
         import torch
+
+        from limner.engine.stacked.parameters import through
 
         if not self.on:
             return out
