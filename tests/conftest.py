@@ -130,14 +130,14 @@ def default_steps(number: int) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_steps() -> Iterator[None]:
-    """4 steps in place of 25 in every test, but for modules that ask for `published_steps`."""
+    """4 steps in place of 25 in every test, but for those that ask for `published_steps`."""
     with default_steps(4):
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def published_steps() -> Iterator[None]:
-    """The 25 steps of a user, for the tests of a module that ask how good pictures are."""
+    """The 25 steps of a user: for tests of how good pictures are, and of what other processes paint."""
     with default_steps(25):
         yield
 

@@ -236,10 +236,14 @@ def test_other_defaults_of_a_method_make_other_units(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.sweep
-def test_spreading_over_processes_gives_the_same_pictures(ran: SimpleNamespace, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("published_steps")
+def test_spreading_over_processes_gives_the_same_pictures(tmp_path: Path) -> None:
     plan = Plan(((BASE, ()), (WORDS, ())), **QUICK)
-    found = bench(plan, results=tmp_path / "r.json", folder=tmp_path / "run", workers=2, say=lambda _: None)
-    for mine, theirs in zip(found["units"], ran.found["units"], strict=False):
+    alone, found = (
+        bench(plan, results=tmp_path / f"{n}.json", folder=tmp_path / f"run {n}", workers=n, say=lambda _: None)
+        for n in (1, 2)
+    )
+    for mine, theirs in zip(found["units"], alone["units"], strict=True):
         assert mine["metrics"]["identity"]["value"] == pytest.approx(theirs["metrics"]["identity"]["value"], abs=0.02)
 
 

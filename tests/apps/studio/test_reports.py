@@ -15,7 +15,7 @@ def read(number: str, **more: object) -> dict[str, object]:
 
 def subject(*pictures: dict[str, object], **more: object) -> Subject:
     photos = [
-        Reference(id=name, filename=f"{name}.heic", caption="", mask="", kept=True, position=k)
+        Reference(id=name, filename=f"{name}.heic", caption="", mask="", in_training=True, position=k)
         for k, name in enumerate("ab")
     ]
     return Subject(name="ada", noun="woman", kind="face", pictures=photos, report={"pictures": list(pictures), **more})

@@ -64,7 +64,7 @@ class Reading:
             return None
         subject = self.layout.session.get(Subject, row.subject_id)
         user = self.layout.user
-        if subject is None or subject.deleted or (subject.owner_id != user.id and user.role != "admin"):
+        if subject is None or subject.deleted or subject.owner_id != user.id:
             return None
         return str(self.layout.photos(subject, "references"))
 

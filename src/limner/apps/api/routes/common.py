@@ -50,8 +50,8 @@ def find_visible(session: Session, table: type[T], number: str, user: User) -> T
 
 
 def mine(table: type[T], user: User) -> Select[T]:
-    """A query of the user's rows, and of concepts that are shared with the user; also for an administrator, who sees
-    the rows of others by their ids alone."""
+    """A query of the user's rows, and of concepts that are shared with the user. An administrator's jobs are listed
+    without those of others, which are seen by their ids alone."""
     query: Any = access.visible(table, user)
     own = table.owner_id == user.id
     if table is Concept:
