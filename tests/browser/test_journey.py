@@ -41,7 +41,7 @@ def test_from_photographs_to_an_exported_likeness(open_page: Watched, photos: li
     painted = page.request.get(f"{picture}/whole").body()
 
     page.goto(concept)
-    page.get_by_role("link", name="Compare").first.click()
+    page.locator("main").get_by_role("link", name="Compare", exact=True).click()
     compared(page)
 
     page.goto(concept)
