@@ -55,10 +55,10 @@ START, END = "<!-- generated: {} -->", "<!-- end -->"
 def pages() -> dict[Path, str]:
     """Every generated file and its right content."""
     files = {MEASURED: measured_json(), FACTS: facts_json()}
-    scores, facts = json.loads(files[MEASURED]), json.loads(files[FACTS])
+    rows_measured, facts = json.loads(files[MEASURED]), json.loads(files[FACTS])
     rows = [
         row
-        | {"measured": scores.get(row["name"], {}), **{k: facts[row["name"]][k] for k in ("framework", "together")}}
+        | {"measured": rows_measured.get(row["name"], {}), **{k: facts[row["name"]][k] for k in ("framework", "together")}}
         for row in methods_table()
     ]
     files |= {ROOT / "docs" / "methods" / f"{row['name']}.md": page(row) for row in rows}
