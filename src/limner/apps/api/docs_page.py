@@ -13,8 +13,8 @@ from starlette.responses import HTMLResponse, Response
 router = APIRouter(include_in_schema=False)
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>limner: API</title><link rel="stylesheet" href="/api/docs.css"></head><body>
-<h1>The API of limner {{ version }}</h1>
+<title>limner: API</title><link rel="stylesheet" href="/api/docs.css"><link rel="icon" href="/static/icon.svg" type="image/svg+xml"></head><body>
+<main><h1>The API of limner {{ version }}</h1>
 <p>The same as a file: <a href="/openapi.json">openapi.json</a>. Programs log in by the header
 <code>Authorization: Bearer limner_…</code> where the server asks for a login. Every POST takes the header
 <code>Idempotency-Key</code>: the same request with the same key is done once. Errors are
@@ -27,12 +27,13 @@ PAGE = """<!doctype html>
 {% if route.fields %}<table><tr><th>field</th><th>in</th><th>type</th><th></th></tr>
 {% for field in route.fields %}<tr><td><code>{{ field.name }}</code>{% if field.required %} *{% endif %}</td>
 <td>{{ field.where }}</td><td>{{ field.type }}</td><td>{{ field.text }}</td></tr>{% endfor %}</table>{% endif %}
-</details>{% endfor %}</section>{% endfor %}</body></html>"""
+</details>{% endfor %}</section>{% endfor %}</main></body></html>"""
 STYLE = """
 :root { color-scheme: light dark; } body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 1rem auto;
 padding: 0 1rem; } details { border-top: 1px solid #8885; padding: .3rem 0; } summary { cursor: pointer; }
 summary span { opacity: .7; } table { border-collapse: collapse; width: 100%; } td, th { text-align: left;
 padding: .2rem .6rem .2rem 0; vertical-align: top; overflow-wrap: anywhere; }
+code { overflow-wrap: anywhere; } nav a { display: inline-block; padding: .2rem 0; }
 """
 
 
