@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks.studio.client import Client
+
 from .steps import LONG, choose_goal, drop_files, give_photos, open_concept, paint, start_teaching, wait_until_done
 from .watching import Watched
 
@@ -45,7 +47,7 @@ def test_from_photographs_to_an_exported_likeness(open_page: Watched, photos: li
     compared(page)
 
     page.goto(concept)
-    exported(page)
+    exported(page, open_page.origin)
     page.goto("/paint")
     saved = tmp_path / "painted.png"
     saved.write_bytes(painted)
@@ -61,14 +63,28 @@ def compared(page: Any) -> None:
     page.locator("main table img").nth(1).wait_for(state="attached", timeout=LONG)
 
 
-def exported(page: Any) -> None:
-    """Export for another tool, and read what is downloaded; so too the concept's own file."""
-    from safetensors import safe_open
+def exported(page: Any, url: str) -> None:
+    """Download the likeness; then export a second one, a learned word, for another tool, and read both files.
 
-    page.get_by_label("For", exact=True).select_option("kohya")
+    The first one's method keeps image features, which no other tool reads: its export says so.
+    """
+    with page.expect_download() as started:
+        page.locator("main").get_by_role("link", name="Download").click()
+    assert num_tensors(started.value.path()) > 0
+    with Client(url) as client:
+        about = {"method": "textual_inversion", "settings": {"steps": 4}, "score": False, "check": False}
+        word = client.learn(client.ids()["subject"], **about)
+    page.goto(f"/concepts/{word.id}")
+    page.get_by_label("For", exact=True).select_option("diffusers")
     page.get_by_role("button", name="Export", exact=True).click()
     wait_until_done(page)
     with page.expect_download() as started:
         page.locator("#job .list a").first.click()
-    with safe_open(str(started.value.path()), "pt") as weights:
-        assert len(list(weights.keys())) > 0
+    assert num_tensors(started.value.path()) > 0
+
+
+def num_tensors(path: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(str(path), "pt") as weights:
+        return len(list(weights.keys()))
