@@ -106,5 +106,5 @@ def test_an_unknown_page_says_so(browser: Browser, server: Studio) -> None:
     with watched_page(browser, server) as watched:
         watched.allowed = ("404",)
         watched.page.goto("/concepts/" + "0" * 32)
-        assert "no such" in watched.page.locator("main").inner_text()
+        assert "there is no concept" in watched.page.locator("main").inner_text()
         assert watched.audit() == []
