@@ -37,7 +37,7 @@ export function setUpCombo(field) {
   };
   const take = (index) => {
     const end = field.selectionStart;
-    field.setRangeText(`${shown[index].handle} `, end - word().length, end, "end");
+    field.setRangeText(`${shown[index].handle}`, end - word().length, end, "end");
     close();
     field.focus();
     tick();
