@@ -85,7 +85,7 @@ def _status(path: Path) -> tuple[int, int] | None:
 def open_services(config: Config) -> Services:
     """Open the database and the file store, and start the painter and the worker of this process, if it has any.
     Neither torch nor a base is loaded; the first job loads them."""
-    config.data.mkdir(parents=True, exist_ok=True)
+    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds prompts and photographs
     database = open_database(config.database_url)
     files = open_files(config.files_url)
     me = None if config.needs_login else users.me(database)

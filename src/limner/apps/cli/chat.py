@@ -45,7 +45,7 @@ def add_to(commands: Any) -> None:
         "--out",
         type=Path,
         default=Path("out/chat"),
-        help="folder for the pictures; a conversation in it is gone on with",
+        help="folder for the pictures; a conversation that is already there continues",
     )
     parser.add_argument("--new", action="store_true", help="begin a new conversation in a folder that has one")
     parser.add_argument(

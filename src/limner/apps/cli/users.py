@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 from typing import Any
 
+from limner.core.wording import counted
+
 from .common import out
 from .flags import add_command
 from .worker import add_places, needs_studio, places_of
@@ -47,7 +49,8 @@ def users(given: argparse.Namespace) -> None:
     with needs_studio():
         from limner.apps.jobs import users as store
         from limner.apps.jobs.database import open_database
-    from limner.errors import InputError
+    from limner.core.wording import counted
+from limner.errors import InputError
 
     if given.action != "list" and not given.name:
         raise InputError(f"`limner users {given.action}` needs a name: limner users {given.action} NAME")
@@ -85,5 +88,5 @@ def _list(given: argparse.Namespace, database: Any) -> None:
             _Row(u.name, u.role, u.disabled, n, u.most_jobs, u.most_seconds, u.most_bytes)
             for u, n in session.execute(select(User, live).order_by(User.name))
         ]
-    lines = [f"{row.name:20} {row.role:7} {row.tokens} tokens{'  disabled' if row.disabled else ''}" for row in rows]
+    lines = [f"{row.name:20} {row.role:7} {counted(row.tokens, 'token')}{'  disabled' if row.disabled else ''}" for row in rows]
     out(given, [dataclasses.asdict(row) for row in rows], "\n".join(lines) or "there are no users")

@@ -101,7 +101,7 @@ def _checked(url: str) -> URL:
         raise InputError(f"a database is sqlite:///FILE or postgresql://USER@HOST/NAME, not {address.drivername}")
     if not address.database or address.database == ":memory:":
         raise InputError("SQLite's database must lie in a file, which several processes share: sqlite:///FILE")
-    Path(address.database).resolve().parent.mkdir(parents=True, exist_ok=True)
+    Path(address.database).resolve().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return address
 
 
