@@ -58,7 +58,10 @@ def pages() -> dict[Path, str]:
     rows_measured, facts = json.loads(files[MEASURED]), json.loads(files[FACTS])
     rows = [
         row
-        | {"measured": rows_measured.get(row["name"], {}), **{k: facts[row["name"]][k] for k in ("framework", "together")}}
+        | {
+            "measured": rows_measured.get(row["name"], {}),
+            **{k: facts[row["name"]][k] for k in ("framework", "together")},
+        }
         for row in methods_table()
     ]
     files |= {ROOT / "docs" / "methods" / f"{row['name']}.md": page(row) for row in rows}
