@@ -49,8 +49,7 @@ def users(given: argparse.Namespace) -> None:
     with needs_studio():
         from limner.apps.jobs import users as store
         from limner.apps.jobs.database import open_database
-    from limner.core.wording import counted
-from limner.errors import InputError
+        from limner.errors import InputError
 
     if given.action != "list" and not given.name:
         raise InputError(f"`limner users {given.action}` needs a name: limner users {given.action} NAME")
@@ -88,5 +87,8 @@ def _list(given: argparse.Namespace, database: Any) -> None:
             _Row(u.name, u.role, u.disabled, n, u.most_jobs, u.most_seconds, u.most_bytes)
             for u, n in session.execute(select(User, live).order_by(User.name))
         ]
-    lines = [f"{row.name:20} {row.role:7} {counted(row.tokens, 'token')}{'  disabled' if row.disabled else ''}" for row in rows]
+    lines = [
+        f"{row.name:20} {row.role:7} {counted(row.tokens, 'token')}{'  disabled' if row.disabled else ''}"
+        for row in rows
+    ]
     out(given, [dataclasses.asdict(row) for row in rows], "\n".join(lines) or "there are no users")
