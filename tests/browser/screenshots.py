@@ -29,7 +29,13 @@ MOST = 25_000
 """Bytes of a picture."""
 WIDE, NARROW = 1280, 390  # CSS pixels of the window
 SHOWN = 900  # pixels of a wide picture in the docs
-SETTINGS = {"method": "textual_inversion", "settings": {"steps": 160}, "sample_every": 40, "score": False, "check": False}
+SETTINGS = {
+    "method": "textual_inversion",
+    "settings": {"steps": 160},
+    "sample_every": 40,
+    "score": False,
+    "check": False,
+}
 """A training long enough to be seen while it runs."""
 PROMPTS = ("<zippy> on the beach", "<zippy> in the snow", "<zippy> in the jungle wearing a red hat")
 

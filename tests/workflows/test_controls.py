@@ -119,7 +119,6 @@ def test_a_pause_after_training_keeps_the_concept_and_leaves_the_rest_for_later(
     assert isinstance(again[-1], RunDone)
 
 
-@pytest.mark.usefixtures("few_steps")
 def test_samples_and_saved_states_change_nothing(
     asking: Callable[..., list[Event]],
     plain: limner.Concept,

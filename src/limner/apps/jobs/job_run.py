@@ -86,7 +86,8 @@ class JobRun:
         except LeaseLost:
             self.heartbeat.ending = "lost"
         except LimnerError as error:
-            return str(error)
+            # paths of this machine are nothing to the job's owner
+            return str(error).replace(f"{folder.path}/", "")
         except MemoryError as error:
             return f"there is not enough memory for this job: {str(error)[:300] or 'allocation failed'}"
         except Exception as error:
