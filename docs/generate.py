@@ -172,8 +172,9 @@ def measured_json() -> str:
 
 
 def facts_json() -> str:
-    """Framework of each method, whether subjects learn together, and peak memory where it was measured
-    (benchmarks/memory.py) and work of training (benchmarks/update_work.py); and the seconds of a picture. Read by programs that do not load torch."""
+    """Framework of each method, whether subjects learn together, and where they were measured peak memory
+    (benchmarks/memory.py) and the work of training (benchmarks/update_work.py); and the seconds of a picture. Read by
+    programs that do not load torch."""
     path = ROOT / "results" / "memory.json"
     peaks = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     path = ROOT / "results" / "update_work.json"

@@ -361,7 +361,7 @@ def test_an_administrator_adds_users_with_quotas(studio: Studio) -> None:
         assert (eve.role, eve.most_jobs, eve.most_bytes) == ("member", 2, 3 * 10**9)
 
 
-# -------------------------------------------------------------------------------------------------- before it is deleted
+# ------------------------------------------------------------------------------------------------- before it is deleted
 
 
 def test_without_scripts_a_page_asks_before_anything_is_deleted(studio: Studio) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.core.types import Live
-from limner.engine.stacked.parameters import OwnWeights, through
 from limner.errors import InputError
 
 from .parameters import Kept, taken
@@ -125,6 +124,8 @@ class _ByRows:
     ) -> None:
         self.layer, self.changes, self.rows, self.lives, self.room = layer, changes, rows, lives, room
         self.place_of = {place: k for k, place in enumerate(changes)}
+        from limner.engine.stacked.parameters import OwnWeights
+
         self.own = OwnWeights(rows, {place: functools.partial(self._weight, place) for place in changes})
         self.cache: dict[tuple[str, int], Tensor] = {}  # only in sampling, where parameters do not change
 
@@ -139,6 +140,8 @@ class _ByRows:
 
     def after(self, layer: nn.Module, inputs: Any, out: Tensor) -> Tensor:
         import torch
+
+        from limner.engine.stacked.parameters import through
 
         if not self.on:
             return out
