@@ -175,11 +175,18 @@ def measured_json() -> str:
 
 
 def facts_json() -> str:
-    """Framework of each method, whether subjects learn together, and peak memory where it was measured
-    (benchmarks/memory.py); and the seconds of a picture. Read by programs that do not load torch."""
+    """Framework of each method, whether subjects learn together, and where they were measured peak memory
+    (benchmarks/memory.py) and the work of training (benchmarks/update_work.py); and the seconds of a picture. Read by
+    programs that do not load torch."""
     path = ROOT / "results" / "memory.json"
     peaks = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    rows = {name: compute_facts(name) | ({"memory": peaks[name]} if name in peaks else {}) for name in methods()}
+    path = ROOT / "results" / "update_work.json"
+    work = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    more = {"memory": peaks, "work": work}
+    rows = {
+        name: compute_facts(name) | {key: values[name] for key, values in more.items() if name in values}
+        for name in methods()
+    }
     units = read_results(ROOT / "results" / "bench.json")["units"]
     seconds = [unit["cost"]["seconds_per_picture"] for unit in units if unit["method"] == BASE]
     return json.dumps(rows | {PAINTING: {"seconds": round(statistics.mean(seconds), 3)}}, indent=1) + "\n"

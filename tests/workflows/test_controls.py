@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import limner
 from limner.core.files import is_ours
 from limner.core.subject import Subject
 from limner.engine.checkpoint import CHECKPOINT
+from limner.engine.sample import PaintSettings
 from limner.errors import UnknownName
 from limner.workflows.controls import WISHES, Controls
 from limner.workflows.events import (
@@ -117,7 +119,6 @@ def test_a_pause_after_training_keeps_the_concept_and_leaves_the_rest_for_later(
     assert isinstance(again[-1], RunDone)
 
 
-@pytest.mark.usefixtures("few_steps")
 def test_samples_and_saved_states_change_nothing(
     asking: Callable[..., list[Event]],
     plain: limner.Concept,
@@ -235,3 +236,49 @@ def test_a_wish_is_granted_once_and_may_come_from_any_thread() -> None:
     assert all(controls.asked(wish) and controls.take(wish) and not controls.take(wish) for wish in WISHES)
     with pytest.raises(UnknownName, match="wish"):
         controls.ask("cancel")
+
+
+class Others:
+    """Others who wait for the base, and paint with a concept of their own whenever they get it."""
+
+    def __init__(self, base: Any, concept: limner.Concept) -> None:
+        self.base, self.concept = base, concept
+        self.are_wanted = True
+        self.pictures: list[bytes] = []
+
+    def give_way(self) -> None:
+        settings = PaintSettings(steps=1)
+        with torch.no_grad():
+            (picture,) = limner.paint(self.base, "a <rex>", concepts=[self.concept], settings=settings)
+        self.pictures.append(picture.image.tobytes())
+        self.are_wanted = len(self.pictures) < 2
+
+
+def test_others_paint_between_two_updates_and_change_no_bit(
+    base: Any, plain: limner.Concept, folder: Path, tmp_path: Path
+) -> None:
+    alone = Others(base, plain)
+    alone.give_way()
+    others = Others(base, plain)
+    list(run(learning(folder, tmp_path), controls=Controls(others), open_base=lambda _: base))
+    assert others.pictures == alone.pictures * 2
+    assert same(limner.Concept.load(tmp_path / "rex.safetensors").tensors, plain.tensors)
+    assert untouched(base)
+
+
+def test_many_subjects_give_way_and_end_at_the_same_bits(
+    base: Any, plain: limner.Concept, folder: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "all"
+    root.mkdir()
+    for name in ("rex", "bo"):
+        (root / name).symlink_to(folder)
+    others = Others(base, plain)
+    for out, controls in (("alone", Controls()), ("shared", Controls(others))):
+        request = learning(root, tmp_path / out, name="", together=True)
+        list(run(request, controls=controls, open_base=lambda _: base))
+    assert len(set(others.pictures)) == 1
+    for name in ("rex", "bo"):
+        alone, shared = (limner.Concept.load(tmp_path / out / f"{name}.safetensors") for out in ("alone", "shared"))
+        assert same(alone.tensors, shared.tensors)
+    assert untouched(base)

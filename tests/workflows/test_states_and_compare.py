@@ -199,3 +199,16 @@ def test_merging_and_importing_are_requests(base: Any, rex: Subject, learned: Pa
     request = ImportRequest(file=tmp_path / "word.safetensors", name="tom", noun="cat", out=tmp_path / "in")
     _, last = done(base, request)
     assert limner.Concept.load(last.result["concept"]).handle == "<tom>"
+
+
+def test_a_concept_of_limner_is_imported_as_it_is(base: Any, tmp_path: Path) -> None:
+    concept = limner.learn(base, toy("dog", 2_000_012), method="textual_inversion", steps=1, batch=1)
+    file = concept.save(tmp_path / "in" / "upload.safetensors")
+    request = ImportRequest(file=file, name="mine", noun="wolf", out=tmp_path / "out")
+    *_, saved, done = run(request, open_base=lambda _: base)
+    assert isinstance(saved, ConceptSaved)
+    assert isinstance(done, RunDone)
+    assert saved.path == tmp_path / "out" / "mine.safetensors"
+    again = limner.Concept.load(saved.path)
+    assert same(again.tensors, concept.tensors)
+    assert again.header == concept.header

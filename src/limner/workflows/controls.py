@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import threading
+from typing import Protocol
 
 from limner.errors import UnknownName
 
 PAUSE, STOP, SAMPLE, SAVE = WISHES = ("pause", "stop", "sample", "save")
+
+
+class Turns(Protocol):
+    """The right to use a base, which one thread has at a time."""
+
+    @property
+    def are_wanted(self) -> bool:
+        """Whether another thread waits for its turn."""
+
+    def give_way(self) -> None:
+        """Let the threads that wait have their turns, and return when it is this thread's turn again."""
 
 
 class Controls:
@@ -19,13 +31,17 @@ class Controls:
     sample: pictures are painted with the weights learned so far, at once.
     save: a concept of this moment is written beside the run's page.
 
+    With `turns`, the base is shared: where others wait for it, training lets them have it between two updates, and
+    between the steps that follow training. No bit of the training changes.
+
     >>> controls = Controls()
     >>> controls.ask("sample")
     >>> controls.take("sample"), controls.take("sample")
     (True, False)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns | None = None) -> None:
+        self.turns = turns
         self._lock = threading.Lock()
         self._wishes: set[str] = set()
 
@@ -47,3 +63,14 @@ class Controls:
             there = wish in self._wishes
             self._wishes.discard(wish)
             return there
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether others wait for the base."""
+        return self.turns is not None and self.turns.are_wanted
+
+    def give_way(self) -> None:
+        """Let others use the base now, where they wait for it. The caller has no adapter attached to the base, or has
+        suspended those that are."""
+        if self.turns is not None and self.turns.are_wanted:
+            self.turns.give_way()

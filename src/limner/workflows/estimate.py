@@ -32,8 +32,10 @@ UPDATES = 3
 """Updates that are measured, after one that prepares them."""
 FEW_CLASS_IMAGES = 2
 """Class images that are painted for a measurement: an update takes as long with few of them."""
-SAMPLING_STEPS = 2
-"""Steps of the pictures that are painted for a measurement."""
+SAMPLING_STEPS = 1, 3
+"""Steps of the two samplings whose times are compared."""
+ROWS = 8
+"""Pictures in a sampling that is measured."""
 
 
 def estimate_request(
@@ -100,17 +102,32 @@ def update_seconds(base: Any, subject: Subject, method: str, given: Mapping[str,
 
 
 def picture_seconds(base: Any) -> list[float]:
-    """Seconds for a picture by the base alone at the default number of steps, from two short samplings."""
+    """Seconds for a class image at the default number of steps, measured twice. Class images are sampled many at a time
+    and never decoded, so the time of the steps alone counts: that of more steps less that of fewer."""
     from limner.engine.sample import PaintSettings
 
-    from .paint import paint
+    few, more = SAMPLING_STEPS
+    steps = PaintSettings().steps
+    _sampling(base, few)  # what is prepared once is no part of it
+    taken = [[_sampling(base, count) for count in SAMPLING_STEPS] for _ in range(2)]
+    return [max(long - short, 1e-4) / (more - few) * steps / ROWS for short, long in taken]
 
-    steps, seconds = PaintSettings().steps, []
-    for seed in range(2):
-        began = time.monotonic()
-        paint(base, "a photo", seed=seed, settings=PaintSettings(steps=SAMPLING_STEPS))
-        seconds.append((time.monotonic() - began) / SAMPLING_STEPS * steps)
-    return seconds
+
+def _sampling(base: Any, count: int) -> float:
+    """Seconds of sampling ROWS latents of the base alone in `count` steps."""
+    import torch
+
+    from limner.engine.attach import attach
+    from limner.engine.sample import PaintSettings, sample
+
+    began = time.monotonic()
+    with torch.no_grad(), attach(base, ()) as adapted:
+        settings = PaintSettings(steps=count, batch=ROWS)
+        for _ in sample(adapted, ["a photo"] * ROWS, seeds=range(ROWS), settings=settings):
+            pass
+    if base.device.type == "cuda":
+        torch.cuda.synchronize(base.device)
+    return time.monotonic() - began
 
 
 def _by_updates(request: EstimateRequest, guess: Estimate, base: Any) -> Estimate:

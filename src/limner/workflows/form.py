@@ -107,6 +107,14 @@ def memory_of_method(name: str, base: str = "pocket") -> int | None:
     return memory
 
 
+def work_of_method(name: str, base: str = "pocket") -> float | None:
+    """The work of training by a method's defaults in updates of dreambooth, where it was measured on this base; else
+    None. 0 for a method that trains nothing."""
+    row = _stored().get(name, {}) if measured(base) else {}
+    work: float | None = row.get("work")
+    return work
+
+
 def picture_seconds() -> float:
     """Seconds in which the pocket base paints a picture on the machine where its bench was measured."""
     return float(_stored()[PAINTING]["seconds"])

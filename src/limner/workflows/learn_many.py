@@ -14,6 +14,7 @@ from limner.engine.stacked.train import SLOTS, StackedTrainer, SubjectRun, stack
 from limner.engine.train import Checkpoint
 from limner.errors import InputError
 
+from .controls import Controls
 from .learn import prepared_run, to_concept
 from .progress import Line, fleet_line
 
@@ -60,16 +61,18 @@ class StackedProgress:
 
 
 def train_stacked(
-    base: Base, jobs: Iterable[Job], *, slots: int = SLOTS, mixed: bool = False
+    base: Base, jobs: Iterable[Job], *, slots: int = SLOTS, mixed: bool = False, controls: Controls | None = None
 ) -> Generator[StackedProgress]:
     """Train all jobs, `slots` at a time, and yield after every update.
 
     `mixed` computes in bfloat16 and updates weights in the base's own precision: faster for many subjects, and no
     longer equal to learning a subject alone up to rounding. A job that ends or fails leaves its slot to the next; the
     next job is requested when a slot becomes free. An iterator of jobs may block: it runs in a thread of its own, and
-    the subjects in training continue meanwhile. A job that cannot start ends at once, with its error. The base returns
-    to its former state when the generator ends, is closed or raises.
+    the subjects in training continue meanwhile. A job that cannot start ends at once, with its error. Where others wait
+    for the base (`controls`), all adapters are taken off between two updates, and put back after the others' turns. The
+    base returns to its former state when the generator ends, is closed or raises.
     """
+    controls = controls or Controls()
     if slots < 1:
         raise InputError(f"the number of slots must be 1 or more, not {slots}")
     asked, began = Asked(jobs), time.monotonic()
@@ -99,10 +102,11 @@ def train_stacked(
                 yield StackedProgress(
                     job_losses, done, asked.left, time.monotonic() - began, _snapshots(trainer, job_of)
                 )
-                if ended or (len(members) < slots and asked.ready()):
+                if ended or controls.others_wait or (len(members) < slots and asked.ready()):
                     trainer.keep()
                     members = [member for member in members if member not in ended]
                     break
+        controls.give_way()
 
 
 def _of_nobody(job: Job) -> Checkpoint:

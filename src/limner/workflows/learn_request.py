@@ -57,6 +57,7 @@ def learn_subject(
     if _is_paused(run):
         yield Paused(run.target)
         return
+    run.watches.controls.give_way()
     concept = yield from keep_best(run, concept)
     concept, card = yield from score_concept(run, concept)
     if run.watches.keeper:
@@ -64,7 +65,9 @@ def learn_subject(
     if _is_paused(run):
         yield Paused(run.target)
         return
+    run.watches.controls.give_way()
     yield from paint_previews(run, concept, card)
+    run.watches.controls.give_way()
     failure = yield from certify_concept(run, concept)
     result = {"concept": str(run.target), "page": str(run.page / PAGE), "cost": concept.cost, "scores": concept.scores}
     yield RunDone(result, f"{run.target}\n{run.page / PAGE}", failure)

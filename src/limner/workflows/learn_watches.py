@@ -64,6 +64,9 @@ class Watches:
             of = f"{progress.done} of {counted(progress.total, 'update')}"
             self.events.append(Message(f"training was stopped after {of}; the concept of now is kept"))
             enough = True
+        if self.controls.others_wait:
+            with progress.adapted.suspended():
+                self.controls.give_way()
         return enough
 
     def say(self, text: str) -> None:

@@ -22,7 +22,7 @@ from limner.library.settings import checked_settings
 from limner.methods import find
 
 from .choose_method import Choice, choose, measured
-from .form import memory_of_method, picture_seconds, tuned_by
+from .form import memory_of_method, picture_seconds, tuned_by, work_of_method
 
 REFERENCE = "dreambooth"
 """The method by whose updates a machine's speed is measured. It was measured on the bench, and its updates are nothing
@@ -51,7 +51,7 @@ class Speed:
     """This machine's speed on a base. The times are seconds."""
 
     updates: tuple[float, ...]  # one by one, by REFERENCE at its default settings
-    pictures: tuple[float, ...]  # for each picture, at the default number of sampling steps
+    pictures: tuple[float, ...]  # for each class image, at the default number of sampling steps
     device: str
 
 
@@ -87,7 +87,8 @@ def quick_estimate(
     if row is None:
         basis = f"{choice.method} was not measured on {base}; a few updates there tell its speed"
         return Estimate(choice.method, choice.why, None, memory, basis)
-    training = row["seconds"] * work(choice.method, chosen)
+    whole = training_seconds(choice.method, base)
+    training = whole * work(choice.method, chosen)
     painting = picture_seconds() * class_images(chosen)
     speed = stored_speed(base, device)
     (slow, fast), (slow_picture, fast_picture) = factors(speed, base) if speed else ((1.0, 1.0), (1.0, 1.0))
@@ -96,9 +97,28 @@ def quick_estimate(
     middle = training * (slow * fast) ** 0.5 + painting * (slow_picture * fast_picture) ** 0.5
     limit = float("inf") if budget is None else budget
     ends = (round(min(least, limit), 1), round(min(most, limit), 1))
-    basis = f"{row['seconds']:.0f} s of training where it was measured"
+    basis = f"{whole:.0f} s of training where it was measured"
     basis += ", scaled by this machine's speed" if speed else "; this machine's speed was not measured yet"
+    if painting:
+        seconds = painting * (slow_picture * fast_picture) ** 0.5
+        basis += f"; {seconds:.0f} s of class images before it, unless an earlier training of this class painted them"
     return Estimate(choice.method, choice.why, round(min(middle, limit), 1), memory, basis, ends)
+
+
+def training_seconds(method: str, base: str) -> float:
+    """Seconds of the updates of a method at its defaults, where its bench was measured.
+
+    The bench's own seconds also hold the class images, where no earlier training had painted them. The work in updates
+    of REFERENCE does not, but counts all updates of a method that may end early. So the smaller one is taken.
+    """
+    row, updates = measured(base)[method], work_of_method(method, base)
+    return float(min(row["seconds"], updates * reference_seconds(base)) if updates else row["seconds"])
+
+
+def reference_seconds(base: str) -> float:
+    """Seconds of an update of REFERENCE, where the bench was measured."""
+    usual = {setting.name: setting.default for setting in settings(find(REFERENCE))}
+    return float(measured(base)[REFERENCE]["seconds"] / usual["steps"])
 
 
 def work(method: str, chosen: Mapping[str, Any]) -> float:
@@ -118,9 +138,7 @@ def class_images(chosen: Mapping[str, Any]) -> int:
 def factors(speed: Speed, base: str) -> tuple[tuple[float, float], tuple[float, float]]:
     """How many times longer than where the bench was measured an update takes here, and a picture: the most and the
     least of those measured."""
-    usual = {setting.name: setting.default for setting in settings(find(REFERENCE))}
-    update = measured(base)[REFERENCE]["seconds"] / usual["steps"]
-    picture = picture_seconds()
+    update, picture = reference_seconds(base), picture_seconds()
     return (
         (max(speed.updates) / update, min(speed.updates) / update),
         (max(speed.pictures) / picture, min(speed.pictures) / picture),
@@ -146,5 +164,5 @@ def store_speed(speed: Speed, base: str, device: str | None = None) -> None:
 def _speed_file(base: str, device: str | None) -> Path:
     """The file of the speed; another number of cores, or other results of the bench, have another file."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    key = (1, base, device, platform.node(), cores, measured(base).get(REFERENCE))
+    key = (2, base, device, platform.node(), cores, measured(base).get(REFERENCE))
     return cache_folder() / f"speed-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.json"

@@ -109,7 +109,7 @@ class Together:
         interruption, after checkpoints are written; after a pause, `paused` is set."""
         check_folder(self.folder / UNFINISHED)
         saved = time.monotonic()
-        training = train_stacked(self.base, jobs, slots=slots, mixed=mixed)
+        training = train_stacked(self.base, jobs, slots=slots, mixed=mixed, controls=self.controls)
         with stopping() as asked, closing(training):
             for progress in training:
                 yield from self._take(progress)

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from limner.apps.jobs import queue
 from limner.apps.jobs.database import Database
 from limner.apps.jobs.queue import LeaseLost, QuotaExceeded, claim, finish, hand_back, record, renew, submit
-from limner.apps.jobs.tables import Concept, Job, JobEvent, User, now
+from limner.apps.jobs.tables import Concept, Conversation, Job, JobEvent, User, now
 from limner.apps.jobs.users import create_user, set_disabled
 from limner.apps.jobs.wishes import Wishes
 from limner.errors import InputError, UnknownName
@@ -306,3 +306,27 @@ def test_a_disabled_user_adds_nothing(database: Database, user: User) -> None:
         add(database, user)
     with pytest.raises(InputError, match="does not exist"):
         submit(database, owner="0" * 32, kind="paint", payload={})
+
+
+def talk(database: Database, owner: User, *conversations: str) -> list[str]:
+    """Add a sentence to each of these conversations."""
+    about = {"owner": owner.id, "kind": "converse"}
+    return [submit(database, payload={"conversation": name, "words": "hello"}, **about) for name in conversations]
+
+
+def test_the_sentences_of_a_conversation_are_answered_one_after_the_other(database: Database, user: User) -> None:
+    first, second, elsewhere = talk(database, user, "a" * 32, "a" * 32, "b" * 32)
+    assert claimed(database).id == first
+    assert claimed(database).id == elsewhere
+    assert claim(database, worker="other") is None
+    finish(database, first, "w", "done")
+    assert claimed(database).id == second
+
+
+def test_two_workers_at_once_answer_a_conversation_once(database: Database, user: User) -> None:
+    with database.session() as session:
+        session.add(Conversation(id="a" * 32, owner_id=user.id))
+    sentences = talk(database, user, *["a" * 32] * 4)
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(lambda k: claim(database, worker=f"w{k}"), range(4)))
+    assert [job.id for job in taken if job is not None] == sentences[:1]

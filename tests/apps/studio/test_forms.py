@@ -12,6 +12,8 @@ from sqlalchemy import select
 
 from limner.apps.jobs.tables import Board, Concept, Conversation, Job, Picture, Reference, Subject, User
 from limner.apps.studio.canvases import extended, rectangle
+from limner.apps.studio.jobs import likeness_curve
+from limner.apps.studio.paint import box_in_percent
 from limner.core.picture import Picture as Painted
 
 from .conftest import Studio
@@ -357,3 +359,54 @@ def test_an_administrator_adds_users_with_quotas(studio: Studio) -> None:
     with studio.services.database.reading() as session:
         eve = session.scalars(select(User).where(User.name == "eve")).one()
         assert (eve.role, eve.most_jobs, eve.most_bytes) == ("member", 2, 3 * 10**9)
+
+
+# ------------------------------------------------------------------------------------------------- before it is deleted
+
+
+def test_without_scripts_a_page_asks_before_anything_is_deleted(studio: Studio) -> None:
+    number = give(studio, name="gone")
+    page = studio.get(f"/teach/{number}").text
+    assert f'formaction="/teach/{number}/delete"' in page
+    question = "Delete gone & its <b>photos</b>?"
+    fields = {"ask": question, "name": "gone", "words": '"><script>'}
+    asked = studio.post(f"/teach/{number}/delete", fields)
+    assert asked.status_code == 200
+    assert "Delete gone &amp; its &lt;b&gt;photos&lt;/b&gt;?" in asked.text
+    assert f'action="/teach/{number}/delete"' in asked.text
+    assert "<script>" not in asked.text.replace("<script src", "")
+    assert row(studio, Subject, number).deleted is None
+    assert studio.post(f"/teach/{number}/delete", {**fields, "ask": ""}).status_code == 303
+    assert row(studio, Subject, number).deleted is not None
+
+
+def test_every_button_that_deletes_asks(studio: Studio) -> None:
+    pages = ("/teach/{subject}", "/concepts/{concept}", "/pictures/{picture}", "/settings", "/gallery?board={board}")
+    for path in pages:
+        text = studio.get(path).text
+        for part in text.split("<button")[1:]:
+            button = part.partition("</button>")[0]
+            if "danger" in button.partition(">")[0]:
+                assert 'name="ask" value="' in button, (path, button)
+
+
+def test_regions_of_a_picture_come_back_as_boxes() -> None:
+    in_words, as_stored = box_in_percent("0,0,0.5,1"), box_in_percent([0.0, 0.0, 0.5, 1.0])
+    assert in_words == as_stored == {"left": 0, "top": 0, "width": 50, "height": 100}
+    assert set(box_in_percent("/job/mask.png").values()) == {""}
+
+
+def test_a_dropped_picture_of_the_gallery_brings_back_its_row(studio: Studio) -> None:
+    sha256 = row(studio, Picture, studio.ids["picture"]).sha256
+    data = studio.services.files.read(sha256)
+    answer = studio.post("/paint/settings", files={"picture": ("a.png", data, "image/png")})
+    like = answer.headers["location"].removeprefix("/paint?like=")
+    assert row(studio, Picture, like).sha256 == sha256
+
+
+@pytest.mark.parametrize(
+    ("payload", "photos"), [({}, "the photos it learns from"), ({"hold_out": 1}, "held-out photos")]
+)
+def test_the_curve_of_likeness_names_the_photos_that_it_compares_with(payload: dict[str, int], photos: str) -> None:
+    events = [{"event": "sample_painted", "done": k, "scores": [{"likeness": 0.5}]} for k in (1, 2)]
+    assert likeness_curve(events, held_out=bool(payload.get("hold_out")))[1].endswith(photos)

@@ -48,7 +48,7 @@ class Config:
     port: int = 7860
     base: BaseChoice = field(default_factory=BaseChoice)
     workers: int = 1  # whether this process works on jobs, 0 or 1; with 0, `limner worker` does the work
-    one_base: bool = False  # whether training and painting share one copy of the base, and painting waits
+    one_base: bool = False  # whether training and painting share one copy of the base, and take turns
     login: str = "auto"
     hosts: tuple[str, ...] = ()  # further names that browsers may call this server by
     behind_proxy: bool = False  # whether X-Forwarded-For and X-Forwarded-Proto of a proxy on this machine are read

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from limner.core.files import why_not
 from limner.errors import InputError
 
 from .app import create_app
+from .services import warm_up
 
 if TYPE_CHECKING:
     from limner.apps.jobs.database import Database
@@ -83,17 +85,21 @@ class StudioServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
         super().__init__(config)
         self.ready = ready
+        self.warming: Timer | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and not self.should_exit:
             self.ready()
+            self.warming = warm_up()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         app: Any = self.config.app
         services = getattr(app.state, "services", None)
         if services is not None:
             services.stopping.set()
+        if self.warming is not None:
+            self.warming.cancel()
         super().handle_exit(sig, frame)
 
     @contextmanager

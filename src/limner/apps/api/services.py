@@ -97,6 +97,28 @@ def open_services(config: Config) -> Services:
     return services
 
 
+def warm_up(after: float = 2.0) -> threading.Timer:
+    """Import the methods in a thread of its own, so that the first page with a list of them does not wait for it.
+
+    after: seconds until it begins, in which the first page is drawn
+    """
+
+    def read() -> None:
+        from limner.methods import methods
+        from limner.workflows.choose_method import measured
+
+        try:
+            methods()
+            measured()
+        except Exception:  # the page that needs them says what is wrong
+            log.exception("methods.unreadable")
+
+    timer = threading.Timer(after, read)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
 def close_services(services: Services) -> None:
     """Close everything: a running training is checkpointed and handed back, and pictures that wait are painted where
     there is time."""

@@ -32,7 +32,8 @@ class Workers:
     """Worker threads that run until the server stops.
 
     While one trains on a base of its own, the other shares the painter's base, so that painting does not wait for a
-    training. With `one_base` both share it, and painting waits: for bases of which the memory holds one.
+    training. With `one_base`, for bases of which the memory holds one, both share it: a picture waits for the update
+    that is being computed, and the training goes on after it.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Workers:
                 name=f"{name}-{kind}",
                 data=config.data / "work",
                 bases=painter.lease if kind == "quick" or config.one_base else None,
+                turns=painter.bases.turns if kind == "slow" and config.one_base else None,
                 base_choices=(config.base,),
                 kinds=kinds,
             )

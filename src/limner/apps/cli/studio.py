@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--one-base",
         action="store_true",
-        help="train and paint on one copy of the base, which saves memory; painting waits while a training runs",
+        help="train and paint on one copy of the base, in turns, which saves memory",
     )
     _add_login(parser)
     parser.add_argument("--base", default="pocket", help="base of all pictures: pocket, a folder, a file, or a hub id")

@@ -22,6 +22,7 @@ from .database import Database
 from .files import Files
 from .heartbeat import AWAY, Heartbeat
 from .layout import lay_out
+from .lease import Turns
 from .payloads import Plan, plan
 from .progress import Progress
 from .queue import LeaseLost, finish, hand_back, record
@@ -43,6 +44,7 @@ class Host(Protocol):
     database: Database
     files: Files
     bases: Callable[[], AbstractContextManager[Callable[[BaseChoice], Any]]]
+    turns: Turns | None
     base_choices: Sequence[BaseChoice]
     lease: float
     shares: bool
@@ -56,7 +58,7 @@ class JobRun:
 
     def __init__(self, worker: Host, job: Job) -> None:
         self.worker, self.job, self.database, self.files = worker, job, worker.database, worker.files
-        self.controls = Controls()
+        self.controls = Controls(worker.turns)
         self.progress = Progress(job.progress)
         self.paused = self.done = False
         self.checkpoint: Mapping[str, Any] = job.checkpoint
@@ -84,7 +86,8 @@ class JobRun:
         except LeaseLost:
             self.heartbeat.ending = "lost"
         except LimnerError as error:
-            return str(error)
+            # paths of this machine are nothing to the job's owner
+            return str(error).replace(f"{folder.path}/", "")
         except MemoryError as error:
             return f"there is not enough memory for this job: {str(error)[:300] or 'allocation failed'}"
         except Exception as error:

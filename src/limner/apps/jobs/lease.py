@@ -63,6 +63,12 @@ class Turns:
     def mine(self) -> bool:
         return self._owner == threading.get_ident()
 
+    @property
+    def are_wanted(self) -> bool:
+        """Whether another thread waits for its turn."""
+        with self._guard:
+            return bool(self._waiting)
+
     def give_way(self) -> None:
         """Let the threads that wait have their turns, and take the lock again behind them."""
         if not self.mine or self._depth != 1:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from limner.errors import InputError, LimnerError, UnknownName
 
+from .conversation_turns import is_answering, without_busy_conversations
 from .database import Database
 from .ordering import fair_position
 from .ordering import move as move
@@ -78,7 +79,8 @@ def submit(database: Database, *, owner: str, kind: str, payload: Mapping[str, A
 def claim(
     database: Database, *, worker: str, kinds: Sequence[str] | None = None, lease: float = LEASE, job_id: str = ""
 ) -> Job | None:
-    """Take the first waiting job and return it; None where none waits. Two workers never get the same job.
+    """Take the first waiting job and return it; None where none waits. Two workers never get the same job, and a
+    sentence of a conversation waits while another one is answered: each reply holds the whole conversation.
 
     Args:
         worker: name of the worker, unique among all workers.
@@ -92,7 +94,7 @@ def claim(
             return None
     with database.session() as session:
         job = session.scalar(wanted.with_for_update(skip_locked=True))
-        if job is None:
+        if job is None or is_answering(session, job):
             return None
         now = database.now(session)
         job.state, job.worker, job.claimed, job.lease = "running", worker, now, now + timedelta(seconds=lease)
@@ -102,7 +104,7 @@ def claim(
 
 
 def _waiting(kinds: Sequence[str] | None, job_id: str) -> Select[Job]:
-    wanted = select(Job).where(Job.state == "queued")
+    wanted = select(Job).where(Job.state == "queued", without_busy_conversations())
     if kinds is not None:
         wanted = wanted.where(Job.kind.in_(kinds))
     if job_id:

@@ -24,7 +24,7 @@ from .database import Database
 from .files import Files
 from .heartbeat import AWAY
 from .job_run import JobRun
-from .lease import Bases
+from .lease import Bases, Turns
 from .payloads import POCKET
 from .queue import LEASE, claim, expire
 from .tables import Job
@@ -59,6 +59,7 @@ class Worker:
         data: folder for the files of running jobs, which should survive the process; None: a temporary folder.
         open_base: opens a base; None: `limner.workflows.opening.open_base`. Bases stay open between jobs.
         bases: gives the right to use open bases, in place of `open_base`: a painter's `lease`, where both share them.
+        turns: the turns in which `bases` are used; a training gives way to others between two updates.
         base_choices: the bases that payloads may name, the default one first.
         kinds: kinds of jobs to take; None takes all.
         lease: seconds that the worker holds a job after each sign of life.
@@ -77,6 +78,7 @@ class Worker:
         data: Path | None = None,
         open_base: Callable[[BaseChoice], Any] | None = None,
         bases: Callable[[], AbstractContextManager[Callable[[BaseChoice], Any]]] | None = None,
+        turns: Turns | None = None,
         base_choices: Sequence[BaseChoice] = POCKET,
         kinds: Sequence[str] | None = None,
         lease: float = LEASE,
@@ -87,7 +89,7 @@ class Worker:
         self.database, self.files = database, files
         self.name = name or f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self.data = (data or Path(tempfile.mkdtemp(prefix="limner-worker-"))).resolve()
-        self.bases = bases or Bases(open_base).held
+        self.bases, self.turns = bases or Bases(open_base).held, turns
         self.base_choices: Sequence[BaseChoice] = tuple(base_choices)
         self.kinds, self.lease = kinds, lease
         self.shares = database.is_postgres if shares is None else shares

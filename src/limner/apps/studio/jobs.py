@@ -76,7 +76,7 @@ def job_values(session: Session, job: Job) -> dict[str, Any]:
     samples = [each for each in events if each.get("event") == "sample_painted"]
     steps = steps_of(samples, pictures)
     used = {number for step in steps for number in step["pictures"]}
-    curve, title = likeness_curve(events)
+    curve, title = likeness_curve(events, held_out=bool(job.payload.get("hold_out")))
     concepts = list(session.scalars(select(Concept).where(Concept.job_id == job.id, Concept.deleted.is_(None))))
     covers = covers_of(session, concepts)
     return {
@@ -128,8 +128,9 @@ def asks_of(job: Job) -> list[Ask]:
     return [Ask("resume", "Try again from where it stopped", main=True)] if job.state == "failed" else []
 
 
-def likeness_curve(events: Iterable[Mapping[str, Any]]) -> tuple[Any, str]:
-    """Likeness of the samples by update; else the held-out loss beside the base's."""
+def likeness_curve(events: Iterable[Mapping[str, Any]], *, held_out: bool) -> tuple[Any, str]:
+    """Likeness of the samples by update, to held-out photos where there are any; else the held-out loss beside the
+    base's."""
     likeness: list[tuple[float, float]] = []
     held: list[tuple[float, float]] = []
     for event in events:
@@ -138,7 +139,8 @@ def likeness_curve(events: Iterable[Mapping[str, Any]]) -> tuple[Any, str]:
         if event.get("event") == "signal_measured" and "held_out_ratio" in event.get("values", {}):
             held.append((float(event["done"]), float(event["values"]["held_out_ratio"])))
     if len(likeness) > 1 or not held:
-        return chart(likeness, name="Likeness", dots=True), "Likeness of the samples to held-out photos"
+        photos = "held-out photos" if held_out else "the photos it learns from"
+        return chart(likeness, name="Likeness", dots=True), f"Likeness of the samples to {photos}"
     return chart(held, name="Held-out loss", dots=True), "Loss on held-out photos, as a share of the base's"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from . import bench, chat, compare, concepts, gallery, hardware, home, images, jobs, paint, people, teach
+from .sure import NotSure, ask_first, show_question
 from .view import HERE, error_page
 
 GROUPS = (home, teach, paint, concepts, compare, gallery, images, chat, jobs, bench, hardware, people)
@@ -15,6 +16,7 @@ def mount_studio(app: FastAPI) -> None:
     """Add the pages and their static files, and draw errors of browsers as pages."""
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     for group in GROUPS:
-        app.include_router(group.router)
+        app.include_router(group.router, dependencies=[Depends(ask_first)])
+    app.add_exception_handler(NotSure, show_question)
     app.state.error_page = error_page
     app.state.login_page = people.login_page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from typing import Any
 from urllib.parse import urlencode
@@ -122,10 +123,12 @@ def form_values(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def box_in_percent(where: Any) -> dict[str, Any]:
-    """A box "left,top,right,bottom" in shares of the picture -> its sides in percent."""
+    """A box [left, top, right, bottom], or the same as a text with commas, in shares of the picture -> its sides in
+    percent."""
     try:
-        left, top, right, bottom = (float(each) * 100 for each in str(where).split(","))
-    except ValueError:
+        sides = where if isinstance(where, (list, tuple)) else str(where).split(",")
+        left, top, right, bottom = (float(each) * 100 for each in sides)
+    except (TypeError, ValueError):
         return dict.fromkeys(SIDES, "")
     return dict(zip(SIDES, (round(left), round(top), round(right - left), round(bottom - top)), strict=True))
 
@@ -264,6 +267,8 @@ async def bring_back(request: Request, form: Form) -> Response:
     picture = await read_picture(request, form, "picture")
     if picture is None:
         raise InputError("no picture came with the form; choose a PNG that limner painted")
+    if number := await run_in_threadpool(picture_with, request, picture.data):
+        return go(request, f"/paint?like={number}")
     story = await run_in_threadpool(metadata_of, picture.data)
     given = story.get("settings")
     settings: dict[str, Any] = given if isinstance(given, dict) else {}
@@ -272,6 +277,14 @@ async def bring_back(request: Request, form: Form) -> Response:
     if plain(story.get("seed")):
         values["seed"] = story["seed"]
     return go(request, f"/paint?{urlencode(values)}")
+
+
+def picture_with(request: Request, data: bytes) -> str:
+    """The id of the user's picture with this content, whose row holds more than its file; empty where there is none."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    wanted = select(Picture.id).where(Picture.owner_id == user_of(request).id, Picture.deleted.is_(None))
+    with reading(request) as session:
+        return session.scalar(wanted.where(Picture.sha256 == sha256).limit(1)) or ""
 
 
 def plain(value: Any) -> bool:

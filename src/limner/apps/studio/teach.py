@@ -186,9 +186,6 @@ async def change(request: Request, subject_id: str, form: Form) -> Response:
     masks = await read_pictures(request, uploads(form, "masks"), mask=True)
     do = text(form, "do", "save")
     url = f"/teach/{subject_id}"
-    if do == "delete":
-        await run_in_threadpool(_delete, request, subject_id)
-        return go(request, "/teach", "deleted")
     await run_in_threadpool(_save, request, subject_id, form, photos, masks)
     if photos or masks or do == "look":
         await run_in_threadpool(queue_job, request, "look", {"subject": subject_id}, form)
@@ -201,10 +198,12 @@ async def change(request: Request, subject_id: str, form: Form) -> Response:
     return go(request, url, "saved")
 
 
-def _delete(request: Request, subject_id: str) -> None:
+@router.post("/teach/{subject_id}/delete")
+def delete(request: Request, subject_id: str) -> Response:
     with writing(request) as session:
         find_own(session, Subject, subject_id, user_of(request)).deleted = now()
         note(session, request, "subject.delete", subject_id)
+    return go(request, "/teach", "deleted")
 
 
 def _save(

@@ -61,7 +61,8 @@ document.addEventListener("click", (event) => {
   if (step && lightbox.open) look(at + Number(step.dataset.step));
   if (event.target === lightbox || event.target.closest?.("[data-close]")) lightbox.close();
   const sure = event.target.closest?.("[data-sure]");
-  if (sure && !window.confirm(sure.dataset.sure)) { event.preventDefault(); event.stopImmediatePropagation(); }
+  if (sure && window.confirm(sure.dataset.sure)) sure.value = "";
+  else if (sure) { event.preventDefault(); event.stopImmediatePropagation(); }
 }, true);
 lightbox.addEventListener("keydown", (event) => {
   if (event.target.matches("input, textarea, select")) return;
