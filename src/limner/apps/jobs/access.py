@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from limner.errors import InputError
 
 from .audit import audit
-from .tables import Concept, Conversation, File, Job, Picture, Reference, Share, Subject, User, new_id
+from .tables import Concept, Conversation, Job, Picture, Reference, Share, Subject, Upload, User, new_id
 
 Owned = Concept | Subject | Picture | Job | Conversation
 T = TypeVar("T", Concept, Subject, Picture, Job, Conversation)
@@ -91,7 +91,7 @@ def may_read_file(session: Session, user: User, sha256: str) -> bool:
     if user.role == "admin":
         return True
     named = (
-        select(File.sha256).where(File.sha256 == sha256, File.owner_id == user.id),
+        select(Upload.sha256).where(Upload.sha256 == sha256, Upload.user_id == user.id),
         select(Picture.id).where(Picture.sha256 == sha256, Picture.owner_id == user.id),
         select(Concept.id).where(Concept.sha256 == sha256, Concept.owner_id == user.id),
         select(Reference.id)

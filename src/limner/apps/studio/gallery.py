@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from starlette.responses import Response
 
 from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import find_own, note
+from limner.apps.api.routes.common import ID, find_own, note
 from limner.apps.jobs.tables import Board, BoardPicture, Picture, User, now
 from limner.errors import InputError
 
@@ -70,7 +70,7 @@ def add_board(request: Request, form: Form) -> Response:
 
 
 def own_board(session: Any, board_id: str, user: User) -> Board:
-    board: Board | None = session.get(Board, board_id[:32])
+    board: Board | None = session.get(Board, board_id) if ID.fullmatch(board_id) else None
     if board is None or board.owner_id != user.id:
         raise not_found("board")
     return board

@@ -18,7 +18,7 @@ from limner.errors import FileError, InputError
 
 from ..fields import Fields, Record, Word
 from ..thumbnails import thumbnail
-from ..uploads import decode_picture, read_form, read_upload
+from ..uploads import check_picture, read_form, read_upload
 from .common import Limit, Me, Work, file_response, find_own, picture_kind, store
 from .records import picture_record
 
@@ -99,7 +99,7 @@ async def _uploaded(request: Request, work: Any) -> bytes:
     if not isinstance(file, UploadFile):
         raise InputError("send the picture as a file in the field picture")
     data = await read_upload(file, work.config.limits)
-    upload = await run_in_threadpool(decode_picture, data, file.filename or "", work.config.limits)
+    upload = await run_in_threadpool(check_picture, data, file.filename or "", work.config.limits)
     return upload.data
 
 

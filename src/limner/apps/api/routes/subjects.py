@@ -18,7 +18,7 @@ from limner.errors import InputError
 from ..errors import ApiError, not_found
 from ..fields import Caption, Fields, Line, Record, check_line, check_text
 from ..thumbnails import thumbnail
-from ..uploads import UploadedPicture, decode_picture, read_form, read_upload
+from ..uploads import UploadedPicture, check_picture, read_form, read_upload
 from .common import Me, Work, add_job, file_response, find_own, note, picture_kind, store
 from .records import reference_record, subject_record
 
@@ -151,7 +151,7 @@ async def _pictures(form: FormData, work: Services) -> list[Record]:
 
 async def _decoded(file: UploadFile, limits: Any, *, mask: bool = False) -> UploadedPicture:
     data = await read_upload(file, limits)
-    return await run_in_threadpool(decode_picture, data, file.filename or "", limits, mask=mask)
+    return await run_in_threadpool(check_picture, data, file.filename or "", limits, mask=mask)
 
 
 def _stem(filename: str | None) -> str:
