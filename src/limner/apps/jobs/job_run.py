@@ -193,8 +193,9 @@ class JobRun:
             self._patiently(lambda: self._finish("done"))
         except LeaseLost:
             raise
-        except LimnerError:
-            self._patiently(lambda: self._finish("failed", str(error)))
+        except LimnerError as error:
+            refusal = str(error)
+            self._patiently(lambda: self._finish("failed", refusal))
             return False
         except Exception as error:  # whatever it is, it is this job's failure, and not the worker's end
             log.exception("the result of job %s", self.job.id)

@@ -25,11 +25,11 @@ def check_settings(method: str, given: object) -> None:
     if not isinstance(given, Mapping):
         raise InputError(f"settings must be a table, not {str(given)[:80]!r}")
     # without a method, one is chosen later, and any may be
-    named = [method] if method else list(methods())
-    for name, setting in ((name, each) for name in named for each in settings(find(name))) if given else ():
-        if setting.name in given and opens(setting) and given[setting.name] not in allowed(setting):
+    possible = ([method] if method else list(methods())) if given else []
+    for setting in (each for name in possible for each in settings(find(name)) if each.name in given):
+        if opens(setting) and given[setting.name] not in allowed(setting):
             raise InputError(
-                f"{setting.name} of {name} names a file, a model or code on the server, which only its operator may "
+                f"{setting.name}{f' of {method}' if method else ''} names a file, a model or code on the server, which only its operator may "
                 "name; leave it out"
             )
 

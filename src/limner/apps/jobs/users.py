@@ -135,7 +135,8 @@ def user_of_token(database: Database, secret: str) -> User | None:
 
 
 def revoke_token(database: Database, token_id: str, *, by: str = "") -> None:
-    """Make a token, and the browser logins that stand on it, open nothing any more. Raises `InputError` for an unknown one."""
+    """Make a token, and the browser logins that stand on it, open nothing any more. Raises `InputError` for an
+    unknown one."""
     with database.session() as session:
         token = session.get(Token, token_id)
         if token is None:
