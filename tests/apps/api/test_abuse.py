@@ -22,7 +22,7 @@ from limner.apps.api.routes import concepts
 from limner.apps.api.routes.common import store
 from limner.apps.api.services import read_secret
 from limner.apps.jobs import users
-from limner.apps.jobs.tables import Token
+from limner.apps.jobs.tables import Job, Subject, Token
 from limner.errors import FileError
 
 from .conftest import ADDRESS, Server, add_concept, png
@@ -79,7 +79,7 @@ def log_in(server: Server, secret: str) -> tuple[int, str]:
     """Status of the login, and the cookie's secret."""
     browser = TestClient(server.app, base_url=ADDRESS)
     answer = browser.post("/login", data={"token": secret}, headers={"Origin": ADDRESS}, follow_redirects=False)
-    return answer.status_code, browser.cookies.get("limner_login", "")
+    return answer.status_code, browser.cookies.get("limner_login") or ""
 
 
 def test_a_stolen_cookie_opens_no_login_that_outlives_its_token(server: Server) -> None:
@@ -222,3 +222,51 @@ def test_a_null_never_reaches_the_database(client: TestClient, monkeypatch: pyte
     event.listen(engine, "before_cursor_execute", note)
     assert client.get(path).status_code in (200, 404)
     assert not [each for each in sent if "\\x00" in each]
+
+
+def test_a_job_that_is_over_is_deleted_with_its_events(server: Server) -> None:
+    number = post(server.ann, "paint", {"prompts": ["a ball"]}).json()["id"]
+    assert server.ann.delete(f"/api/jobs/{number}").status_code == 400
+    assert server.ann.post(f"/api/jobs/{number}/cancel").status_code == 200
+    assert server.bob.delete(f"/api/jobs/{number}").status_code == 404
+    assert server.ann.delete(f"/api/jobs/{number}").json() == {"deleted": number}
+    assert server.ann.get("/api/jobs").json()["jobs"] == []
+
+
+def test_failed_jobs_that_are_tried_again_count_for_the_quota(server: Server) -> None:
+    database = server.services.database
+    first = post(server.ann, "paint", {"prompts": ["a ball"]}).json()["id"]
+    with database.session() as session:
+        session.get_one(Job, first).state = "failed"
+        users.user_named(session, "ann").most_jobs = 1
+    assert post(server.ann, "paint", {"prompts": ["a ball"]}).status_code == 202
+    assert server.ann.post(f"/api/jobs/{first}/resume").status_code == 429
+
+
+def test_what_was_not_done_is_not_in_the_audit(server: Server) -> None:
+    number = post(server.ann, "paint", {"prompts": ["a ball"]}).json()["id"]
+    assert server.ann.post(f"/api/jobs/{number}/sample").status_code == 400
+    actions = [row["action"] for row in server.root.get("/api/audit").json()["audit"]]
+    assert "job.sample" not in actions
+
+
+def test_a_deleted_subject_leaves_no_caption_and_no_name_of_a_person(server: Server) -> None:
+    data = {"name": "ada", "noun": "woman", "kind": "face", "person": "Ada L.", "captions": "Ada at home"}
+    files = {"pictures": ("a.png", png())}
+    number = server.ann.post("/api/subjects", data=data, files=files).json()["id"]
+    assert server.ann.delete(f"/api/subjects/{number}").status_code == 200
+    with server.services.database.reading() as session:
+        row = session.get_one(Subject, number)
+        assert (row.person, row.report, list(row.pictures)) == ("", {}, [])
+
+
+def test_logins_that_are_over_do_not_pile_up(server: Server) -> None:
+    for _ in range(3):
+        _, cookie = log_in(server, server.tokens["ann"])
+        browser = TestClient(server.app, base_url=ADDRESS, cookies={"limner_login": cookie})
+        page = browser.get("/settings").text
+        token = page.partition('name="form_token" value="')[2].partition('"')[0]
+        assert browser.post("/logout", data={"form_token": token}, follow_redirects=False).status_code == 303
+    with server.services.database.reading() as session:
+        labels = session.scalars(select(Token.label).where(Token.label.startswith("browser login"))).all()
+    assert len(labels) == 1

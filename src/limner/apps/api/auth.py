@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import anyio
 from fastapi import APIRouter, Request
-from sqlalchemy import select, update
+from sqlalchemy import delete, or_, select, update
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -194,6 +194,10 @@ def _user_who_logs_in(services: Services, token: str) -> tuple[User, str] | None
 
 
 def _open_session(services: Services, user_id: str, token_id: str) -> str:
+    """A new secret for a browser; the user's logins that are over are deleted."""
+    over = or_(Token.revoked.is_not(None), Token.created < now() - timedelta(days=SESSION_DAYS))
+    with services.database.session() as session:
+        session.execute(delete(Token).where(Token.user_id == user_id, Token.label.startswith(SESSION), over))
     return create_token(services.database, user_id, label=f"{SESSION}{token_id}")
 
 

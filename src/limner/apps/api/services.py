@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from limner.apps.jobs.database import Database
 
 SECRET_BYTES = 32
+MOST_COPIES = 10_000  # local copies whose state is remembered
 PATIENCE = 30.0
 """Seconds for pictures that wait, and for a training's checkpoint, when the server ends."""
 log = structlog.get_logger("limner.api")
@@ -66,6 +67,8 @@ class Services:
         if known is not None and (status := _status(known[0])) is not None and status == known[1]:
             return known[0]
         path: Path = self.files.local(sha256, suffix)
+        while len(self.copies) >= MOST_COPIES:
+            self.copies.pop(next(iter(self.copies)), None)
         self.copies[sha256, suffix] = path, _status(path)
         return path
 

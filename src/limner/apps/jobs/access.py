@@ -9,7 +9,6 @@ A thing that a user may not see does not exist for that user: `find` raises the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, exists, or_, select
@@ -42,37 +41,12 @@ def visible(table: type[T], user: User) -> Select[T]:
     return query.where(mine)
 
 
-def visible_concepts(session: Session, user: User) -> Sequence[Concept]:
-    """The concepts that a user may see, the newest first."""
-    return session.scalars(visible(Concept, user).order_by(Concept.created.desc(), Concept.id)).all()
-
-
 def find(session: Session, user: User, table: type[T], id: str) -> T:
     """A row by its id. Raises `NotFound` where there is none that this user may see."""
     row = session.scalar(visible(table, user).where(table.id == id))
     if row is None:
         raise NotFound(f"there is no {table.__name__.lower()} {id[:40]!r}")
     return row
-
-
-def find_concept(session: Session, user: User, name: str) -> Concept:
-    """A concept by its id or by its name: the user's own, before a shared one, before an older one. Raises
-    `NotFound`."""
-    query = visible(Concept, user).where(or_(Concept.id == name, Concept.name == name))
-    rows = sorted(session.scalars(query), key=lambda row: (row.owner_id == user.id, row.created), reverse=True)
-    if not rows:
-        raise NotFound(f"there is no concept {name[:64]!r}")
-    return rows[0]
-
-
-def may_use(session: Session, user: User, thing: Owned) -> bool:
-    """Whether a user may see a thing, and paint with it where it is a concept."""
-    if may_change(user, thing):
-        return True
-    if not isinstance(thing, Concept) or thing.deleted is not None:
-        return False
-    share = select(Share.id).where(Share.concept_id == thing.id, Share.user_id == user.id)
-    return session.scalar(share) is not None
 
 
 def may_change(user: User, thing: Owned) -> bool:

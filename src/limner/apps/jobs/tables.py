@@ -307,7 +307,7 @@ class Answer(Table):
     request_sha256: Mapped[str] = mapped_column(HASH)
     status: Mapped[int] = mapped_column(Integer)
     body: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    created: Mapped[datetime] = mapped_column(default=now)
+    created: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
 class Audit(Table):

@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from limner.apps.jobs.tables import Concept, Share, User, now
+from limner.apps.jobs import retention
+from limner.apps.jobs.tables import Concept, Share, User
 from limner.core.subject import check_name
 from limner.core.untrusted import parse_json
 from limner.errors import FileError, InputError
@@ -157,7 +158,7 @@ def delete_concept(number: str, request: Request, work: Work, me: Me) -> Record:
     """Delete a concept, for everyone it is shared with as well."""
     with work.database.session() as session:
         row = find_own(session, Concept, number, me)
-        row.deleted = now()
+        retention.delete_concept(session, row)
         note(session, request, "concept.delete", row.id)
         return {"deleted": row.id}
 

@@ -12,7 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from limner.apps.jobs.tables import BoardPicture, Picture, User, now
+from limner.apps.jobs import retention
+from limner.apps.jobs.tables import BoardPicture, Picture, User
 from limner.core.untrusted import MAX_CAPTION, parse_json
 from limner.errors import FileError, InputError
 
@@ -168,5 +169,5 @@ def delete_picture(number: str, work: Work, me: Me) -> Record:
     """Delete a picture."""
     with work.database.session() as session:
         row = find_own(session, Picture, number, me)
-        row.deleted = now()
+        retention.delete_picture(session, row)
         return {"deleted": number}

@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
-from limner.apps.jobs.tables import Reference, Subject, User, now
+from limner.apps.jobs import retention
+from limner.apps.jobs.tables import Reference, Subject, User
 from limner.core.subject import KINDS, check_name, check_noun
 from limner.errors import InputError
 
@@ -199,7 +200,7 @@ def delete_subject(number: str, request: Request, work: Work, me: Me) -> Record:
     """Delete a subject; concepts that were learned from it stay."""
     with work.database.session() as session:
         row = find_own(session, Subject, number, me)
-        row.deleted = now()
+        retention.delete_subject(session, row)
         note(session, request, "subject.delete", row.id)
         return {"deleted": row.id}
 

@@ -21,3 +21,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sha256", "user_id"),
     )
     op.execute("INSERT INTO uploads (sha256, user_id) SELECT sha256, owner_id FROM files")
+    op.create_index("ix_answers_created", "answers", ["created"])
