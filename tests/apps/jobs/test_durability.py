@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import create_engine, select, text
 
 from limner.apps.jobs import queue
-from limner.apps.jobs.database import Database
+from limner.apps.jobs.access import may_read_file
+from limner.apps.jobs.database import Database, open_database, upgrade
 from limner.apps.jobs.files import Files
 from limner.apps.jobs.heartbeat import Heartbeat
 from limner.apps.jobs.job_run import JobRun
@@ -151,3 +152,16 @@ def test_a_clock_that_is_set_back_takes_no_seconds_off_the_quota(database: Datab
         session.get_one(Job, id).claimed = database.now(session) + timedelta(hours=1)
     queue.finish(database, id, "w", "done")
     assert job(database, id).seconds == 0
+
+
+def test_files_of_an_older_database_stay_readable_by_those_who_sent_them(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/old.db"
+    with create_engine(url).begin() as connection:
+        upgrade(connection, "0001")
+        user = "'u', 'ann', 'member', false, 0, 0, 0, '2026-01-01 00:00:00'"
+        connection.execute(text(f"INSERT INTO users VALUES ({user})"))
+        connection.execute(text(f"INSERT INTO files VALUES ('{SHA256}', 1, 'image/png', 'u', '2026-01-01 00:00:00')"))
+    database = open_database(url)
+    with database.reading() as session:
+        assert may_read_file(session, session.get_one(User, "u"), SHA256)
+    database.close()

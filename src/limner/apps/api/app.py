@@ -25,12 +25,12 @@ from .idempotency import Idempotency
 from .images import routes as images
 from .limits import BodyLimits
 from .logs import set_up_logs
-from .routes import boards, concepts, conversations, jobs, methods, pictures, scores, subjects, users
+from .routes import boards, concepts, conversations, jobs, methods, pictures, references, scores, subjects, users
 from .services import Services, close_services, open_services
 from .uploads import close_form
 
 MODULES = (
-    *(health, docs_page, images, subjects, concepts, jobs, pictures, boards, scores, users, conversations),
+    *(health, docs_page, images, subjects, references, concepts, jobs, pictures, boards, scores, users, conversations),
     methods,
 )
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
