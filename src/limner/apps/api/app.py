@@ -25,14 +25,15 @@ from .idempotency import Idempotency
 from .images import routes as images
 from .limits import BodyLimits
 from .logs import set_up_logs
-from .routes import boards, concepts, conversations, jobs, methods, pictures, scores, subjects, users
+from .routes import boards, concepts, conversations, jobs, methods, pictures, references, scores, subjects, users
 from .services import Services, close_services, open_services
 from .uploads import close_form
 
 MODULES = (
-    *(health, docs_page, images, subjects, concepts, jobs, pictures, boards, scores, users, conversations),
+    *(health, docs_page, images, subjects, references, concepts, jobs, pictures, boards, scores, users, conversations),
     methods,
 )
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 log = structlog.get_logger("limner.api")
 
 
@@ -108,10 +109,15 @@ class Observed:
             _note(scope, status, first)
 
 
+def _method(scope: Scope) -> str:
+    """The method of a request as a label: a client may send any word, and each label takes memory for good."""
+    return scope["method"] if scope["method"] in METHODS else "other"
+
+
 def _note(scope: Scope, status: int, seconds: float) -> None:
     services: Services = scope["app"].state.services
     route = getattr(scope.get("route"), "path", "none")
-    services.metrics.requests.labels(scope["method"][:10], route, str(status)).inc()
+    services.metrics.requests.labels(_method(scope), route, str(status)).inc()
     services.metrics.seconds.labels(route).observe(seconds)
     path = scope["path"]
     if path.startswith("/static/") or path in ("/healthz", "/readyz", "/metrics"):

@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 
 import anyio
 from fastapi import APIRouter, Request
-from sqlalchemy import select, update
+from sqlalchemy import delete, or_, select, update
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from limner.apps.jobs.tables import Token, User, now
-from limner.apps.jobs.users import create_token
+from limner.apps.jobs.users import SESSION, create_token
 
 from .errors import ApiError, error_response, is_for_programs
 from .guard import check_origin
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .services import Services
 
 COOKIE = "limner_login"
-SESSION = "browser login of "  # label of a browser's secret, before the id of the token that it stands on
 SESSION_DAYS = 30
 OPEN = ("/healthz", "/readyz", "/login", "/metrics", "/favicon.ico")
 """Paths that need no login, beside /static."""
@@ -76,9 +75,10 @@ class Authentication:
         else:
             token, ambient = _given(Headers(scope=scope))
             if token:
-                check_failures(services, address)
                 row = await anyio.to_thread.run_sync(user_of_token, services, token)
                 if row is None:
+                    # other users of the address, behind one proxy, still get in by tokens that are valid
+                    check_failures(services, address)
                     services.failures.take(address)
                 else:
                     state["user"], state["login"], state["ambient"] = row[0], row[1] if ambient else "", ambient
@@ -157,12 +157,12 @@ async def log_in(request: Request) -> Response:
     """Exchange a token for a browser's cookie."""
     services: Services = request.app.state.services
     address = request.client.host if request.client else ""
-    check_failures(services, address)
     form = await request.form(max_files=0, max_fields=10)
     token = str(form.get("token", "")).strip()
-    user = await anyio.to_thread.run_sync(user_of_token, services, token) if token else None
+    user = await anyio.to_thread.run_sync(_user_who_logs_in, services, token) if token else None
     wants_json = "application/json" in request.headers.get("accept", "")
     if user is None:
+        check_failures(services, address)
         services.failures.take(address)
         text = "this token is not valid"
         if wants_json:
@@ -185,7 +185,19 @@ async def log_in(request: Request) -> Response:
     return response  # type: ignore[no-any-return]
 
 
+def _user_who_logs_in(services: Services, token: str) -> tuple[User, str] | None:
+    """The user of a token and the token's id. A cookie's secret opens no further login: revoking the token that the
+    first one stands on would not reach the further ones."""
+    with services.database.reading() as session:
+        label = session.scalar(select(Token.label).where(Token.sha256 == hash_token(token)))
+    return None if (label or "").startswith(SESSION) else user_of_token(services, token)
+
+
 def _open_session(services: Services, user_id: str, token_id: str) -> str:
+    """A new secret for a browser; the user's logins that are over are deleted."""
+    over = or_(Token.revoked.is_not(None), Token.created < now() - timedelta(days=SESSION_DAYS))
+    with services.database.session() as session:
+        session.execute(delete(Token).where(Token.user_id == user_id, Token.label.startswith(SESSION), over))
     return create_token(services.database, user_id, label=f"{SESSION}{token_id}")
 
 

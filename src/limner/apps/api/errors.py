@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
@@ -128,6 +130,12 @@ def failure_response(scope: Mapping[str, Any], error: Exception) -> Response:
     """The answer to a request at which the server failed: the log has the traceback, the client its id."""
     number = new_id()[:12]
     log.error("request.failed", id=number, path=scope.get("path"), method=scope.get("method"), exc_info=error)
+    if isinstance(error, OperationalError):
+        text = "the database is too busy or away; try again in a few seconds"
+        return error_response(scope, ApiError(503, "database_busy", text, headers={"Retry-After": "5"}))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        text = "the server's disk is full; tell its operator, or delete pictures and concepts"
+        return error_response(scope, ApiError(507, "disk_full", text))
     message = f"the server failed at this request; its log has the reason under the id {number}"
     return error_response(scope, ApiError(500, "internal_error", message))
 

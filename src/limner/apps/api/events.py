@@ -18,6 +18,7 @@ from limner.apps.jobs.wishes import ENDED
 
 from .errors import ApiError, not_found
 from .fields import Record
+from .routes.common import ID
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -52,7 +53,7 @@ def _check(services: Services, me: User, job_id: str) -> None:
     if not job_id:
         return
     with services.database.reading() as session:
-        job = session.get(Job, job_id)
+        job = session.get(Job, job_id) if ID.fullmatch(job_id) else None
         if job is None or job.owner_id != me.id:
             raise not_found("job")
 
@@ -67,6 +68,8 @@ async def _messages(
 ) -> AsyncIterator[ServerSentEvent]:
     progress: dict[str, str] = {}
     with _counted(services, me):
+        if services.streams[me.id] > services.config.limits.event_streams:
+            return  # many were asked for at the same moment
         while not services.stopping.is_set():
             events, jobs = await run_in_threadpool(_look, services, me, job_id, after)
             for number, record in events:
@@ -101,7 +104,7 @@ def _counted(services: Services, me: User) -> Iterator[None]:
 def _look(services: Services, me: User, job_id: str, after: int) -> tuple[list[tuple[int, Record]], list[Record]]:
     """The next events, and the state of the job, or of all jobs that are not over."""
     wanted = select(JobEvent).join(Job, Job.id == JobEvent.job_id).where(Job.owner_id == me.id, JobEvent.id > after)
-    jobs = select(Job).where(Job.owner_id == me.id)
+    jobs = select(Job.id, Job.kind, Job.state, Job.progress).where(Job.owner_id == me.id)
     if job_id:
         wanted, jobs = wanted.where(JobEvent.job_id == job_id), jobs.where(Job.id == job_id)
     else:
@@ -109,7 +112,7 @@ def _look(services: Services, me: User, job_id: str, after: int) -> tuple[list[t
     with services.database.reading() as session:
         # the jobs first: a job that is over has written all of its events
         states = [
-            {"job": j.id, "kind": j.kind, "state": j.state, "progress": j.progress} for j in session.scalars(jobs)
+            {"job": j.id, "kind": j.kind, "state": j.state, "progress": j.progress} for j in session.execute(jobs)
         ]
         rows = session.scalars(wanted.order_by(JobEvent.id).limit(MOST)).all()
         events = [(row.id, {**row.record, "job": row.job_id, "time": row.time.isoformat()}) for row in rows]

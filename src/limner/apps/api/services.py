@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import threading
@@ -18,6 +19,7 @@ from limner.apps.jobs.database import open_database
 from limner.apps.jobs.files import open_files
 from limner.apps.jobs.painter import Painter
 from limner.apps.jobs.tables import User
+from limner.errors import InputError
 
 from .config import Config
 from .limits import Buckets
@@ -28,6 +30,8 @@ from .workers import Workers
 if TYPE_CHECKING:
     from limner.apps.jobs.database import Database
 
+SECRET_BYTES = 32
+MOST_COPIES = 10_000  # local copies whose state is remembered
 PATIENCE = 30.0
 """Seconds for pictures that wait, and for a training's checkpoint, when the server ends."""
 log = structlog.get_logger("limner.api")
@@ -63,6 +67,8 @@ class Services:
         if known is not None and (status := _status(known[0])) is not None and status == known[1]:
             return known[0]
         path: Path = self.files.local(sha256, suffix)
+        while len(self.copies) >= MOST_COPIES:
+            self.copies.pop(next(iter(self.copies)), None)
         self.copies[sha256, suffix] = path, _status(path)
         return path
 
@@ -132,11 +138,17 @@ def close_services(services: Services) -> None:
 
 def read_secret(path: Path) -> bytes:
     """The server's secret, made on first use, which only this user of the machine can read."""
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    secret = secrets.token_bytes(32)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secret)
-    return secret
+    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    for _ in range(2):
+        if path.exists() and len(secret := path.read_bytes()) == SECRET_BYTES:
+            return secret
+        # a server that was killed while it wrote, or a full disk, left less than a secret
+        path.unlink(missing_ok=True)
+        try:
+            with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+                file.write(secrets.token_bytes(SECRET_BYTES))
+            with contextlib.suppress(FileExistsError):  # another server was first
+                os.link(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    raise InputError(f"{path} cannot hold the server's secret: delete it, and look whether the disk is full")

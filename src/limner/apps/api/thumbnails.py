@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 from starlette.responses import Response
 
-from limner.core.decoding import decoded
+from limner.core.decoding import decoded, picture_size
+
+from .uploads import room_for
 
 SIZES = (64, 128, 256, 512, 1024)
 MOST_BYTES = 64_000_000  # small copies in memory, together
@@ -49,8 +51,11 @@ def thumbnail(services: Services, sha256: str, size: int) -> Response:
     size = next((each for each in SIZES if each >= size), SIZES[-1])
     data = services.thumbnails.get((sha256, size))
     if data is None:
-        image = decoded(services.files.read(sha256), name="the picture").rgb
-        image.thumbnail((size, size))
+        stored = services.files.read(sha256)
+        width, height = picture_size(stored, name="the picture")
+        with room_for(width * height):
+            image = decoded(stored, name="the picture").rgb
+            image.thumbnail((size, size))
         buffer = io.BytesIO()
         image.save(buffer, "WEBP", quality=85)
         data = buffer.getvalue()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 FORM = "limner.form"  # key of a request's form in its scope
 MOST_FIELDS = 500
 MOST_FIELD_BYTES = 200_000  # the largest field that is no file
+LARGE = 4_000_000  # pixels from which pictures are decoded `AT_ONCE` at a time
+AT_ONCE = 2
+_large = threading.BoundedSemaphore(AT_ONCE)
 
 
 async def read_form(request: Request) -> FormData:
@@ -45,6 +51,12 @@ class UploadedPicture:
 
     data: bytes
     filename: str  # its last part, for people to recognise it
+
+
+@dataclass(frozen=True)
+class DecodedPicture(UploadedPicture):
+    """A picture that a client sent, decoded: 64 million pixels take 200 MB, so let go of it soon."""
+
     image: Image.Image  # RGB, or "L" for a mask
     opaque: Image.Image | None = None  # "L": where a picture with transparency is opaque
 
@@ -65,19 +77,35 @@ async def read_upload(file: UploadFile, limits: Limits, *, most: int = 0) -> byt
     return data
 
 
-def decode_picture(data: bytes, name: str, limits: Limits, *, mask: bool = False) -> UploadedPicture:
+def check_picture(data: bytes, name: str, limits: Limits, *, mask: bool = False) -> UploadedPicture:
+    """Decode a picture to see that it is one, and keep its bytes alone. Raises as `decode_picture`."""
+    picture = decode_picture(data, name, limits, mask=mask)
+    return UploadedPicture(picture.data, picture.filename)
+
+
+@contextmanager
+def room_for(pixels: int) -> Iterator[None]:
+    """Wait until a picture of that many pixels may be decoded: few large ones are in memory at the same time."""
+    if pixels < LARGE:
+        yield
+        return
+    with _large:
+        yield
+
+
+def decode_picture(data: bytes, name: str, limits: Limits, *, mask: bool = False) -> DecodedPicture:
     """Decode a picture in bounded memory. Raises `PictureError` for one that cannot be read, and `ApiError` for one
     with too many pixels."""
     name = plain_filename(name) or "the picture"
-    check_pixels(data, name, limits)
-    if mask:
-        return UploadedPicture(data, name, decoded_mask(data, name=name))
-    picture = decoded(data, name=name)
-    return UploadedPicture(data, name, picture.rgb, picture.opaque)
+    with room_for(check_pixels(data, name, limits)):
+        if mask:
+            return DecodedPicture(data, name, decoded_mask(data, name=name))
+        picture = decoded(data, name=name)
+        return DecodedPicture(data, name, picture.rgb, picture.opaque)
 
 
-def check_pixels(data: bytes, name: str, limits: Limits) -> None:
-    """Raise for a picture whose header names more pixels than are read; nothing is decoded."""
+def check_pixels(data: bytes, name: str, limits: Limits) -> int:
+    """The number of pixels that a picture's header names; raises where it is more than are read. Nothing is decoded."""
     if not data:
         raise PictureError(f"{name} is empty; expected a picture")
     width, height = picture_size(data, name=name)
@@ -85,3 +113,4 @@ def check_pixels(data: bytes, name: str, limits: Limits) -> None:
         raise ApiError(
             413, "too_many_pixels", f"{name} has {width} x {height} pixels; at most {limits.pixels:,} are read"
         )
+    return width * height

@@ -9,7 +9,6 @@ A thing that a user may not see does not exist for that user: `find` raises the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, exists, or_, select
@@ -18,7 +17,7 @@ from sqlalchemy.orm import Session
 from limner.errors import InputError
 
 from .audit import audit
-from .tables import Concept, Conversation, File, Job, Picture, Reference, Share, Subject, User, new_id
+from .tables import Concept, Conversation, Job, Picture, Reference, Share, Subject, Upload, User, new_id
 
 Owned = Concept | Subject | Picture | Job | Conversation
 T = TypeVar("T", Concept, Subject, Picture, Job, Conversation)
@@ -42,37 +41,12 @@ def visible(table: type[T], user: User) -> Select[T]:
     return query.where(mine)
 
 
-def visible_concepts(session: Session, user: User) -> Sequence[Concept]:
-    """The concepts that a user may see, the newest first."""
-    return session.scalars(visible(Concept, user).order_by(Concept.created.desc(), Concept.id)).all()
-
-
 def find(session: Session, user: User, table: type[T], id: str) -> T:
     """A row by its id. Raises `NotFound` where there is none that this user may see."""
     row = session.scalar(visible(table, user).where(table.id == id))
     if row is None:
         raise NotFound(f"there is no {table.__name__.lower()} {id[:40]!r}")
     return row
-
-
-def find_concept(session: Session, user: User, name: str) -> Concept:
-    """A concept by its id or by its name: the user's own, before a shared one, before an older one. Raises
-    `NotFound`."""
-    query = visible(Concept, user).where(or_(Concept.id == name, Concept.name == name))
-    rows = sorted(session.scalars(query), key=lambda row: (row.owner_id == user.id, row.created), reverse=True)
-    if not rows:
-        raise NotFound(f"there is no concept {name[:64]!r}")
-    return rows[0]
-
-
-def may_use(session: Session, user: User, thing: Owned) -> bool:
-    """Whether a user may see a thing, and paint with it where it is a concept."""
-    if may_change(user, thing):
-        return True
-    if not isinstance(thing, Concept) or thing.deleted is not None:
-        return False
-    share = select(Share.id).where(Share.concept_id == thing.id, Share.user_id == user.id)
-    return session.scalar(share) is not None
 
 
 def may_change(user: User, thing: Owned) -> bool:
@@ -89,7 +63,7 @@ def demand_change(user: User, thing: Owned) -> None:
 def may_read_file(session: Session, user: User, sha256: str) -> bool:
     """Whether a user may read stored content: they stored it, or something of theirs names it."""
     named = (
-        select(File.sha256).where(File.sha256 == sha256, File.owner_id == user.id),
+        select(Upload.sha256).where(Upload.sha256 == sha256, Upload.user_id == user.id),
         select(Picture.id).where(Picture.sha256 == sha256, Picture.owner_id == user.id),
         select(Concept.id).where(Concept.sha256 == sha256, Concept.owner_id == user.id),
         select(Reference.id)

@@ -7,7 +7,7 @@ import threading
 import time
 
 from sqlalchemy import select
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
 from limner.workflows.controls import Controls
 
@@ -16,7 +16,7 @@ from .queue import LeaseLost, renew
 from .tables import Job
 
 log = logging.getLogger("limner.jobs")
-AWAY = (OperationalError, InterfaceError)
+AWAY = (OperationalError, InterfaceError, TimeoutError)
 """Errors of a database that is away for a moment, or too busy."""
 LOOK = 0.5
 """Seconds between two looks for wishes."""
@@ -64,22 +64,28 @@ class Heartbeat:
             except LeaseLost:
                 self.ending = "lost"
                 return
-            except AWAY as error:
+            except Exception as error:
                 # after the lease, another worker may have the job
-                log.warning("the lease of job %s was not renewed: %s", self.job_id, error.orig)
+                log.warning("the lease of job %s was not renewed: %s", self.job_id, error)
                 if time.monotonic() - self._renewed > self.lease:
                     self.ending = "lost"
                     return
 
     def _is_due(self) -> bool:
-        """Whether people ask for something, or the lease has had a quarter of its time. Looking takes no lock."""
+        """Whether people ask for something, or the lease has had a quarter of its time. Looking takes no lock.
+
+        The row's lease is compared with the database's clock, which jumps when a machine that slept wakes up: this
+        worker's own clock stood still, and another worker would take the job.
+        """
         if time.monotonic() - self._renewed > self.lease / 4:
             return True
+        wanted = select(Job.state, Job.worker, Job.wishes, Job.lease).where(Job.id == self.job_id)
         with self.database.reading() as session:
-            job = session.execute(select(Job.state, Job.worker, Job.wishes).where(Job.id == self.job_id)).first()
+            job = session.execute(wanted).first()
+            left = (job.lease - self.database.now(session)).total_seconds() if job and job.lease else 0.0
         if job is None or (job.state, job.worker) != ("running", self.worker):
             raise LeaseLost(self.job_id)
-        return bool(job.wishes.keys() - self._asked)
+        return left < 0.7 * self.lease or bool(job.wishes.keys() - self._asked)
 
     def _beat(self) -> None:
         wishes = renew(self.database, self.job_id, self.worker, self.lease)

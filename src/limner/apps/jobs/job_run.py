@@ -10,8 +10,6 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from limner.errors import FileError, LimnerError
 from limner.workflows import events as ev
 from limner.workflows.controls import Controls
@@ -100,7 +98,7 @@ class JobRun:
     def _work(self, folder: JobFolder) -> None:
         again = folder.restore(self.job, self.files)
         what = self._planned(folder, again)
-        self.results = Results(self.job, what, self.files, folder.path, num_pictures=self.progress.skip)
+        self.results = Results(self.job, what, self.database, self.files, folder.path, num_pictures=self.progress.skip)
         lay_out(self.files, dict(what.files), dict(what.texts))
         self._record([{"event": "job_started", "worker": self.worker.name, "attempt": self.job.attempts}])
         with self.worker.bases() as open_base:
@@ -152,7 +150,7 @@ class JobRun:
                 store=store,
             )
         except AWAY as error:
-            log.warning("events of job %s wait for the database: %s", self.job.id, error.orig)
+            log.warning("events of job %s wait for the database: %s", self.job.id, error)
             self.progress.put_back(events)
         else:
             del self.results.rows[: len(rows)]
@@ -196,7 +194,13 @@ class JobRun:
             return False
         try:
             self._patiently(lambda: self._finish("done"))
-        except SQLAlchemyError as error:
+        except LeaseLost:
+            raise
+        except LimnerError as error:
+            refusal = str(error)
+            self._patiently(lambda: self._finish("failed", refusal))
+            return False
+        except Exception as error:  # whatever it is, it is this job's failure, and not the worker's end
             log.exception("the result of job %s", self.job.id)
             why = f"the result could not be stored: {str(error)[:300]}"
             self._patiently(lambda: self._finish("failed", why))
@@ -206,6 +210,7 @@ class JobRun:
 
     def _finish(self, state: Any, failure: str = "") -> None:
         results = getattr(self, "results", None)
+        failure = failure.replace(f"{self.worker.data}/", "").replace("\0", "")
         self.progress.end(state, failure, self.heartbeat.pausing)
         if results is not None:
             self._record(self.progress.events())
@@ -224,8 +229,8 @@ class JobRun:
                 end()
             except AWAY as error:
                 if time.monotonic() - began > PATIENCE:
-                    raise LeaseLost(f"the end of job {self.job.id} could not be written: {error.orig}") from error
-                log.warning("the end of job %s waits for the database: %s", self.job.id, error.orig)
+                    raise LeaseLost(f"the end of job {self.job.id} could not be written: {error}") from error
+                log.warning("the end of job %s waits for the database: %s", self.job.id, error)
                 time.sleep(1.0)
             else:
                 return

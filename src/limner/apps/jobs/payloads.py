@@ -9,6 +9,8 @@ that a payload names must be visible to the job's owner, when the job is submitt
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +51,9 @@ MOST: Mapping[str, float] = {
     "beside": 8,
 }
 """Field of a payload -> its largest number, or its largest length."""
+LISTS = ("concepts", "subjects", "beside", "prompts", "seeds")
+MAX_DEPTH = 8
+"""Largest depth of nested tables in a payload."""
 EXTRA = ("base", "parent", "title")
 """Fields of every payload that no request has: the name of one of the server's bases, the picture that a new one is
 made from, and words for people."""
@@ -118,14 +123,39 @@ def check_payload(
 
 
 def _check_sizes(payload: Mapping[str, Any]) -> None:
+    _check_values(payload)
     if len(text := json.dumps(payload)) > 1_000_000:
         raise InputError(f"a payload has at most 1,000,000 characters, not {len(text):,}")
+    for name in LISTS:
+        if payload.get(name) is not None and not isinstance(payload[name], list):
+            raise InputError(f"{name} must be a list, not {str(payload[name])[:80]!r}")
+    if not isinstance(title := payload.get("title") or "", str) or len(title) > 200:
+        raise InputError(f"title must be a text of at most 200 characters, not {str(title)[:80]!r}")
+    if not isinstance(parent := payload.get("parent") or "", str) or not re.fullmatch(r"([0-9a-f]{32})?", parent):
+        raise InputError(f"parent must be the id of a picture or of a turn, not {str(parent)[:80]!r}")
     for name, most in MOST.items():
         value = payload.get(name)
         if isinstance(value, (list, dict, str)) and len(value) > most:
             raise InputError(f"{name} has {len(value)} entries; {most:g} is the most")
         if isinstance(value, (int, float)) and not 0 <= value <= most:
             raise InputError(f"{name} must be from 0 to {most:g}, not {value}")
+
+
+def _check_values(payload: Mapping[str, Any]) -> None:
+    """Raise `InputError` for values that a database or a page cannot hold: deep tables, numbers that are not finite,
+    and characters that are no text. A stored job that holds one would stop every reader of the table."""
+    level: list[Any] = [payload]
+    for _ in range(MAX_DEPTH):
+        for value in level:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"a payload holds finite numbers, not {value}")
+            if isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
+                raise InputError(f"a text holds a null or half of a character: {value[:80]!a}")
+        inner = [each for value in level if isinstance(value, dict) for pair in value.items() for each in pair]
+        level = inner + [each for value in level if isinstance(value, (list, tuple)) for each in value]
+        if not level:
+            return
+    raise InputError(f"a payload has tables within tables, at most {MAX_DEPTH} deep")
 
 
 def _base(reading: Reading) -> BaseChoice:

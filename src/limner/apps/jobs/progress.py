@@ -42,7 +42,7 @@ class Progress:
                 names = ("done", "learning", "waiting", "loss")
                 total = event.done + event.learning + event.waiting
                 self.values |= {**{name: shown[name] for name in names}, "total": total}
-                if time.monotonic() - self._update[1] < SECONDS:
+                if time.monotonic() - self._update[1] < LONGEST:
                     return
                 self._update = event.done, time.monotonic()
             case ev.PictureSaved():

@@ -212,7 +212,8 @@ def held(session: Session, job_id: str, worker: str) -> Job:
 
 
 def _let_go(job: Job, now: datetime) -> None:
-    job.seconds += (now - job.claimed).total_seconds() if job.claimed else 0.0
+    # a clock that was set back takes no seconds off the quota
+    job.seconds += max(0.0, (now - job.claimed).total_seconds()) if job.claimed else 0.0
     job.worker, job.lease, job.claimed = "", None, None
 
 

@@ -29,8 +29,8 @@ PAINT = (
 def _learn(reading: Reading, again: bool) -> None:
     reading.take(*LEARN)
     ids = reading.payload.get("subjects") or [reading.payload.get("subject")]
-    if not isinstance(ids, list):
-        raise InputError("subjects must be a list of ids")
+    if reading.payload.get("subjects") and reading.payload.get("subject"):
+        raise InputError("name one subject as subject, or several as subjects, not both")
     subjects = [reading.subject(each) for each in ids]
     reading.fields |= {"out": str(reading.layout.out), "resume": again, "kind": subjects[0].kind}
     reading.fields["may"] = all(subject.may for subject in subjects)
@@ -140,7 +140,7 @@ def _one_concept(*names: str, own: bool = False, references: str = "", out: bool
 
 def _publish(reading: Reading, again: bool) -> None:
     _one_concept("to", "licence", "private", "upload", "formats", own=True, out=True)(reading, again)
-    if reading.payload.get("upload", True) and reading.layout.user.role != "admin":
+    if reading.payload.get("upload", True) is not False and reading.layout.user.role != "admin":
         raise InputError(
             "uploads use the server's account at the hub, so only admins publish; download the files instead"
         )

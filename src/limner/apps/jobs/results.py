@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 from limner.workflows import events as ev
 
 from .concept_rows import add_concepts, concept_id, diagnosis_of, place_states, update_concept
-from .files import Files
+from .database import Database
+from .files import Files, hash_of
 from .made import Made
 from .payloads import Plan
 from .pictures import picture_row
@@ -35,9 +36,11 @@ PLACES = ("page", "cells", "states", "concept", "pictures")
 class Results(Made):
     """Stores what a job makes. `rows` are to be added in the next transaction about the job."""
 
-    def __init__(self, job: Job, plan: Plan, files: Files, folder: Path, *, num_pictures: int = 0) -> None:
+    def __init__(
+        self, job: Job, plan: Plan, database: Database, files: Files, folder: Path, *, num_pictures: int = 0
+    ) -> None:
         super().__init__(job, plan)
-        self.files, self.folder = files, folder
+        self.database, self.files, self.folder = database, files, folder
         for state in job.progress.get("states", ()):  # saved before the job was interrupted
             self.states[state["done"]] = {**state, "pictures": [], "scores": {}}
         self.num_pictures = num_pictures  # pictures of a job to paint that an earlier worker stored
@@ -122,10 +125,17 @@ class Results(Made):
         """Store a file that the workflow wrote, and return its SHA-256."""
         media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         num_bytes, owner = path.stat().st_size, self.job.owner_id
-        sha256 = self.files.put_file(path)
-        self.rows.append(
-            lambda session: add_file(session, sha256, num_bytes, owner=owner, media_type=media_type, counted=False)
-        )
+
+        def add(session: Session) -> None:
+            add_file(session, sha256, num_bytes, owner=owner, media_type=media_type, counted=False)
+
+        sha256 = hash_of(path)
+        # the row comes first, and is young: the sweep then leaves content that lies there already, and finds content
+        # that a worker stored just before it was killed
+        with self.database.session() as session:
+            add(session)
+        self.files.put_file(path)
+        self.rows.append(add)
         return sha256
 
     def store_picture(self, path: Path, purpose: str, concepts: Sequence[Mapping[str, Any]], **about: Any) -> str:

@@ -24,10 +24,12 @@ def check_settings(method: str, given: object) -> None:
     of all others are checked by the workflow."""
     if not isinstance(given, Mapping):
         raise InputError(f"settings must be a table, not {str(given)[:80]!r}")
-    for setting in settings(find(method)) if method and given else ():
-        if setting.name in given and opens(setting) and given[setting.name] not in allowed(setting):
+    # without a method, one is chosen later, and any may be
+    possible = ([method] if method else list(methods())) if given else []
+    for setting in (each for name in possible for each in settings(find(name)) if each.name in given):
+        if opens(setting) and given[setting.name] not in allowed(setting):
             raise InputError(
-                f"{setting.name} of {method} names a file, a model or code on the server, which only its operator may "
+                f"{setting.name}{f' of {method}' if method else ''} names a file, a model or code on the server, which only its operator may "
                 "name; leave it out"
             )
 

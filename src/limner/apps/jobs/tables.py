@@ -95,6 +95,15 @@ class File(Table):
     created: Mapped[datetime] = mapped_column(default=now)
 
 
+class Upload(Table):
+    """A user who sent content that is stored, be it the first to do so or not."""
+
+    __tablename__ = "uploads"
+
+    sha256: Mapped[str] = mapped_column(ForeignKey("files.sha256", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), primary_key=True)
+
+
 class Subject(Table):
     """A subject to teach: reference images, a class and a handle."""
 
@@ -298,7 +307,7 @@ class Answer(Table):
     request_sha256: Mapped[str] = mapped_column(HASH)
     status: Mapped[int] = mapped_column(Integer)
     body: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    created: Mapped[datetime] = mapped_column(default=now)
+    created: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
 class Audit(Table):

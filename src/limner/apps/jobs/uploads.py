@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import timedelta
-from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from .database import Database
-from .files import HASH, Files, hash_of
+from .files import HASH, Files
 from .quotas import check_bytes, locked_user
-from .tables import Answer, Concept, File, Job, Picture, Reference, Subject, Turn, now
+from .tables import Answer, Concept, File, Job, Picture, Reference, Subject, Turn, Upload, now
 
 GRACE = timedelta(hours=24)
 """Age from which a file that nothing names is deleted; younger ones may be named in a moment."""
@@ -29,15 +28,6 @@ def store(database: Database, files: Files, data: bytes, *, owner: str, media_ty
     return files.put(data)
 
 
-def store_file(database: Database, files: Files, path: Path, *, owner: str, media_type: str) -> str:
-    """Store a file that a worker wrote and return its SHA-256. It counts for the quota, and is never refused: the work
-    is done."""
-    sha256 = hash_of(path)
-    with database.session() as session:
-        add_file(session, sha256, path.stat().st_size, owner=owner, media_type=media_type, counted=False)
-    return files.put_file(path)
-
-
 def add_file(session: Session, sha256: str, num_bytes: int, *, owner: str, media_type: str, counted: bool) -> None:
     """Add the row of a file, or make it young again. With `counted`, raises `QuotaExceeded` where it does not fit."""
     user = locked_user(session, owner) if counted else None
@@ -47,6 +37,8 @@ def add_file(session: Session, sha256: str, num_bytes: int, *, owner: str, media
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     young = insert(File).values(row).on_conflict_do_update(index_elements=[File.sha256], set_={"created": now()})
     session.execute(young)
+    # another user may have stored the same content first
+    session.execute(insert(Upload).values(sha256=sha256, user_id=owner).on_conflict_do_nothing())
 
 
 def sweep(database: Database, files: Files, *, grace: timedelta = GRACE) -> list[str]:
@@ -86,13 +78,13 @@ def names_in_use(session: Session) -> set[str]:
 
 
 def _hashes(value: object) -> Iterable[str]:
-    """Every text within a value that has the form of a SHA-256."""
-    if isinstance(value, str):
-        if HASH.fullmatch(value):
+    """Every text within a value that has the form of a SHA-256, however deep it lies."""
+    values = [value]
+    while values:
+        value = values.pop()
+        if isinstance(value, str) and HASH.fullmatch(value):
             yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _hashes(each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _hashes(each)
+        elif isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, (list, tuple)):
+            values += value

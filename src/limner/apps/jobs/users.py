@@ -6,7 +6,7 @@ import hashlib
 import re
 import secrets
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,8 @@ ME = "me"
 """Name of the one user, an admin, of a studio that listens on this machine alone and asks for no login."""
 ROLES = ("admin", "member")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+SESSION = "browser login of "
+"""Label of a browser's secret, before the id of the token that it stands on."""
 PREFIX = "limner_"
 """Beginning of every token, by which scanners of leaked secrets recognise it."""
 
@@ -133,13 +135,21 @@ def user_of_token(database: Database, secret: str) -> User | None:
 
 
 def revoke_token(database: Database, token_id: str, *, by: str = "") -> None:
-    """Make a token open nothing any more. Raises `InputError` for an unknown one."""
+    """Make a token, and the browser logins that stand on it, open nothing any more. Raises `InputError` for an
+    unknown one."""
     with database.session() as session:
         token = session.get(Token, token_id)
         if token is None:
             raise InputError(f"there is no token {token_id[:40]!r}")
-        token.revoked = token.revoked or now()
+        revoke(session, token)
         audit(session, by, "token.revoke", token.id, user=token.user_id)
+
+
+def revoke(session: Session, token: Token) -> None:
+    """Revoke a token and the browser logins that stand on it, in the session's transaction."""
+    token.revoked = token.revoked or now()
+    built_on = Token.label == f"{SESSION}{token.id}"
+    session.execute(update(Token).where(built_on, Token.revoked.is_(None)).values(revoked=now()))
 
 
 def _hashed(secret: str) -> str:

@@ -11,7 +11,7 @@ from limner.errors import InputError, UnknownName
 
 from .database import Database
 from .ordering import fair_position
-from .quotas import check_seconds, locked_user
+from .quotas import check_quota, check_seconds, locked_user
 from .tables import Job, JobEvent
 
 WISHES = ("pause", "stop", "cancel", "sample", "save", "resume")
@@ -79,7 +79,9 @@ def _change(session: Session, job: Job, what: str, database: Database) -> None:
         case "resume", "queued":
             pass
         case "resume", "paused" | "failed":
-            check_seconds(session, locked_user(session, job.owner_id), now)
+            # a failed job is one more that waits; a paused one is counted already
+            check = check_quota if before == "failed" else check_seconds
+            check(session, locked_user(session, job.owner_id), now)
             job.position = fair_position(session, job.owner_id)
             job.state, job.ended, job.failure, job.attempts = "queued", None, "", 0
         case "stop", "queued" | "paused" if job.started is not None:

@@ -108,7 +108,7 @@ class Worker:
                 self._tidy_sometimes()
                 is_busy = self.step()
             except AWAY as error:
-                log.warning("the database does not answer: %s", error.orig)
+                log.warning("the database does not answer: %s", error)
                 is_busy = False
                 until.wait(2.0)
             except OSError:
@@ -142,7 +142,11 @@ class Worker:
         if self._tidied and time.monotonic() - self._tidied < TIDY_SECONDS:
             return
         self._tidied = time.monotonic()
-        gone = len(self.tidy()), len(sweep(self.database, self.files))
+        try:
+            gone = len(self.tidy()), len(sweep(self.database, self.files))
+        except Exception:  # jobs go on where there is something that cannot be tidied
+            log.exception("folders and files of no more use were not deleted; the next try is in an hour")
+            return
         if any(gone):
             log.info("deleted %d folders of jobs and %d stored files that nothing names", *gone)
 

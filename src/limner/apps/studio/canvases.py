@@ -39,13 +39,13 @@ async def canvas_of_form(request: Request, form: FormData) -> dict[str, Any]:
         decimal(form, f"where-{side}", 0, least=0, most=100) / 100 for side in ("left", "top", "width", "height")
     )
     if any(by):
-        whole, where = await run_in_threadpool(extended, decoded(data, name="the picture").rgb, by)
+        whole, where = await run_in_threadpool(lambda: extended(decoded(data, name="the picture").rgb, by))
         return payload | {"onto": await keep_picture(request, whole), "where": await keep_picture(request, where)}
     payload["onto"] = await keep_picture(request, data) if upload else picture_id
     if mask is not None:
         payload["where"] = await keep_picture(request, mask.data)
     elif box[2] and box[3]:
-        where = await run_in_threadpool(rectangle, decoded(data, name="the picture").rgb.size, box)
+        where = await run_in_threadpool(lambda: rectangle(decoded(data, name="the picture").rgb.size, box))
         payload["where"] = await keep_picture(request, where)
     return payload
 

@@ -9,8 +9,9 @@ from sqlalchemy import delete, select
 from starlette.responses import Response
 
 from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import find_own, note
-from limner.apps.jobs.tables import Board, BoardPicture, Picture, User, now
+from limner.apps.api.routes.common import ID, find_own, note
+from limner.apps.jobs import retention
+from limner.apps.jobs.tables import Board, BoardPicture, Picture, User
 from limner.errors import InputError
 
 from .rows import boards_of, pictures_of, visible_picture
@@ -70,7 +71,7 @@ def add_board(request: Request, form: Form) -> Response:
 
 
 def own_board(session: Any, board_id: str, user: User) -> Board:
-    board: Board | None = session.get(Board, board_id[:32])
+    board: Board | None = session.get(Board, board_id) if ID.fullmatch(board_id) else None
     if board is None or board.owner_id != user.id:
         raise not_found("board")
     return board
@@ -167,6 +168,6 @@ def put_on_board(request: Request, picture_id: str, form: Form) -> Response:
 def delete_picture(request: Request, picture_id: str) -> Response:
     with writing(request) as session:
         picture = find_own(session, Picture, picture_id, user_of(request))
-        picture.deleted = now()
+        retention.delete_picture(session, picture)
         note(session, request, "picture.delete", picture.id)
     return go(request, "/gallery", "deleted")

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import file_response, find_own, picture_kind
+from limner.apps.api.routes.common import ID, file_response, find_own, picture_kind
 from limner.apps.api.thumbnails import thumbnail
 from limner.apps.jobs.tables import Reference, Subject
 
@@ -56,7 +56,7 @@ def mask_of_photo(request: Request, photo_id: str) -> Response:
 def photo_of(request: Request, photo_id: str) -> tuple[Reference, Subject]:
     """A reference image of one of the user's subjects, and the subject."""
     with reading(request) as session:
-        photo = session.get(Reference, photo_id[:32])
+        photo = session.get(Reference, photo_id) if ID.fullmatch(photo_id) else None
         if photo is None:
             raise not_found("photo")
         return photo, find_own(session, Subject, photo.subject_id, user_of(request))

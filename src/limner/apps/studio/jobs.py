@@ -265,8 +265,9 @@ def clone(request: Request, job_id: str, form: Form) -> Response:
 @router.post("/jobs/{job_id}/{what}")
 def ask(request: Request, job_id: str, what: str) -> Response:
     """Pause, resume, stop and keep, cancel, sample now, save now."""
-    with writing(request) as session:
+    with reading(request) as session:
         find_own(session, Job, job_id, user_of(request))
-        note(session, request, f"job.{what[:20]}", job_id)
     wish(request.app.state.services.database, job_id, what)
+    with writing(request) as session:
+        note(session, request, f"job.{what}", job_id)
     return go(request, f"/jobs/{job_id}", "asked" if what in ("pause", "stop", "sample", "save") else "")

@@ -9,10 +9,11 @@ from sqlalchemy import select
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
-from limner.apps.api.auth import SESSION, require_admin
+from limner.apps.api.auth import require_admin
 from limner.apps.api.routes import users as accounts
 from limner.apps.jobs.quotas import bytes_of, seconds_of_day
 from limner.apps.jobs.tables import Audit, Concept, Share, User
+from limner.apps.jobs.users import SESSION
 from limner.errors import InputError
 
 from .rows import tokens_of

@@ -11,7 +11,7 @@ from sqlalchemy import String, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import mine
+from limner.apps.api.routes.common import ID, mine
 from limner.apps.jobs.tables import (
     Board,
     BoardPicture,
@@ -88,7 +88,7 @@ def covers_of(session: Session, concepts: Sequence[Concept]) -> dict[str, str]:
 
 def visible_picture(session: Session, picture_id: str, user: User) -> Picture:
     """A picture of the user's own, or one of the job that learned a concept which is shared with the user."""
-    picture = session.get(Picture, picture_id[:32])
+    picture = session.get(Picture, picture_id) if ID.fullmatch(picture_id) else None
     if picture is not None and picture.deleted is None:
         if picture.owner_id == user.id:
             return picture
@@ -241,4 +241,4 @@ def tokens_of(session: Session, user_id: str) -> list[Token]:
 
 def escaped(search: str) -> str:
     """A search text whose wildcards stand for themselves."""
-    return search[:200].replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return search[:200].replace("\0", "").replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

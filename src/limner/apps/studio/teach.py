@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from limner.apps.api.routes.common import find_own, note, picture_kind, store
 from limner.apps.api.uploads import UploadedPicture
-from limner.apps.jobs.tables import Job, Reference, Subject, now
+from limner.apps.jobs import retention
+from limner.apps.jobs.tables import Job, Reference, Subject
 from limner.core.subject import KINDS, check_name, check_noun
 from limner.errors import InputError
 from limner.workflows.choose_method import GOALS
@@ -201,7 +202,7 @@ async def change(request: Request, subject_id: str, form: Form) -> Response:
 @router.post("/teach/{subject_id}/delete")
 def delete(request: Request, subject_id: str) -> Response:
     with writing(request) as session:
-        find_own(session, Subject, subject_id, user_of(request)).deleted = now()
+        retention.delete_subject(session, find_own(session, Subject, subject_id, user_of(request)))
         note(session, request, "subject.delete", subject_id)
     return go(request, "/teach", "deleted")
 

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from limner.apps.api.routes.common import picture_kind, store
-from limner.apps.api.uploads import UploadedPicture, decode_picture, read_upload
+from limner.apps.api.uploads import UploadedPicture, check_picture, read_upload
 
 from .view import user_of
 
@@ -18,7 +18,7 @@ async def read_pictures(request: Request, files: list[UploadFile], *, mask: bool
     read = []
     for file in files:
         data = await read_upload(file, limits)
-        read.append(await run_in_threadpool(decode_picture, data, file.filename or "", limits, mask=mask))
+        read.append(await run_in_threadpool(check_picture, data, file.filename or "", limits, mask=mask))
     return read
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
 
+from limner.apps.jobs import retention
 from limner.apps.jobs.ordering import move
 from limner.apps.jobs.tables import Job, User
 from limner.apps.jobs.wishes import wish
@@ -72,6 +73,16 @@ def show_job(number: str, work: Work, me: Me) -> Record:
         return job_record(find_own(session, Job, number, me), whole=True)
 
 
+@router.delete("/jobs/{number}")
+def delete_job(number: str, request: Request, work: Work, me: Me) -> Record:
+    """Delete a job that is over, with its events; what it made stays."""
+    with work.database.session() as session:
+        row = find_own(session, Job, number, me)
+        note(session, request, "job.delete", number, kind=row.kind)
+        retention.delete_job(session, row)
+        return {"deleted": number}
+
+
 @router.post("/jobs/{number}/again", status_code=202)
 def repeat_job(number: str, work: Work, me: Me) -> Record:
     """Add the same job once more."""
@@ -121,8 +132,9 @@ async def stream_all(
 @router.post("/jobs/{number}/{what}")
 def ask_job(number: str, what: Wish, request: Request, work: Work, me: Me) -> Record:
     """Ask something of a job: pause, stop (end training and keep the concept), cancel, resume, sample, save."""
-    with work.database.session() as session:
+    with work.database.reading() as session:
         find_own(session, Job, number, me)
-        note(session, request, f"job.{what}", number)
     wish(work.database, number, what)
+    with work.database.session() as session:
+        note(session, request, f"job.{what}", number)
     return show_job(number, work, me)

@@ -12,13 +12,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from limner.apps.jobs.tables import BoardPicture, Picture, User, now
+from limner.apps.jobs import retention
+from limner.apps.jobs.tables import BoardPicture, Picture, User
 from limner.core.untrusted import MAX_CAPTION, parse_json
 from limner.errors import FileError, InputError
 
 from ..fields import Fields, Record, Word
 from ..thumbnails import thumbnail
-from ..uploads import decode_picture, read_form, read_upload
+from ..uploads import check_picture, read_form, read_upload
 from .common import Limit, Me, Work, file_response, find_own, picture_kind, store
 from .records import picture_record
 
@@ -99,7 +100,7 @@ async def _uploaded(request: Request, work: Any) -> bytes:
     if not isinstance(file, UploadFile):
         raise InputError("send the picture as a file in the field picture")
     data = await read_upload(file, work.config.limits)
-    upload = await run_in_threadpool(decode_picture, data, file.filename or "", work.config.limits)
+    upload = await run_in_threadpool(check_picture, data, file.filename or "", work.config.limits)
     return upload.data
 
 
@@ -168,5 +169,5 @@ def delete_picture(number: str, work: Work, me: Me) -> Record:
     """Delete a picture."""
     with work.database.session() as session:
         row = find_own(session, Picture, number, me)
-        row.deleted = now()
+        retention.delete_picture(session, row)
         return {"deleted": number}

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
-from pydantic import Field
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
-from starlette.responses import Response
 
-from limner.apps.jobs.tables import Reference, Subject, User, now
+from limner.apps.jobs import retention
+from limner.apps.jobs.tables import Reference, Subject, User
 from limner.core.subject import KINDS, check_name, check_noun
 from limner.errors import InputError
 
-from ..errors import ApiError, not_found
-from ..fields import Caption, Fields, Line, Record, check_line, check_text
-from ..thumbnails import thumbnail
-from ..uploads import UploadedPicture, decode_picture, read_form, read_upload
-from .common import Me, Work, add_job, file_response, find_own, note, picture_kind, store
-from .records import reference_record, subject_record
+from ..errors import ApiError
+from ..fields import Fields, Line, Record, check_line, check_text
+from ..uploads import UploadedPicture, check_picture, read_form, read_upload
+from .common import Me, Work, add_job, find_own, note, picture_kind, store
+from .records import subject_record
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from ..services import Services
 
 router = APIRouter(prefix="/api/subjects", tags=["subjects"])
@@ -51,14 +47,6 @@ class SubjectChange(Fields):
     may: bool | None = None
     person: Line | None = None
     guardian: Line | None = None
-
-
-class PictureChange(Fields):
-    """Fields of a reference image to change."""
-
-    caption: Caption | None = None
-    in_training: bool | None = None
-    position: Annotated[int, Field(ge=0, lt=10_000)] | None = None
 
 
 @router.get("")
@@ -139,19 +127,20 @@ async def _pictures(form: FormData, work: Services) -> list[Record]:
     masks = {_stem(file.filename): file for file in form.getlist("masks") if isinstance(file, UploadFile)}
     pictures = []
     for place, file in enumerate(files):
-        upload = await _decoded(file, limits)
+        upload = await read_picture(file, limits)
         mask = masks.pop(_stem(file.filename), None)
         caption = check_text(captions[place])[:10_000] if captions else ""
-        mask_upload = await _decoded(mask, limits, mask=True) if mask is not None else None
+        mask_upload = await read_picture(mask, limits, mask=True) if mask is not None else None
         pictures.append({"picture": upload, "mask": mask_upload, "caption": caption})
     if masks:
         raise InputError(f"the mask {next(iter(masks))!r} has no picture of its name")
     return pictures
 
 
-async def _decoded(file: UploadFile, limits: Any, *, mask: bool = False) -> UploadedPicture:
+async def read_picture(file: UploadFile, limits: Any, *, mask: bool = False) -> UploadedPicture:
+    """An uploaded picture or mask, which can be decoded."""
     data = await read_upload(file, limits)
-    return await run_in_threadpool(decode_picture, data, file.filename or "", limits, mask=mask)
+    return await run_in_threadpool(check_picture, data, file.filename or "", limits, mask=mask)
 
 
 def _stem(filename: str | None) -> str:
@@ -199,7 +188,7 @@ def delete_subject(number: str, request: Request, work: Work, me: Me) -> Record:
     """Delete a subject; concepts that were learned from it stay."""
     with work.database.session() as session:
         row = find_own(session, Subject, number, me)
-        row.deleted = now()
+        retention.delete_subject(session, row)
         note(session, request, "subject.delete", row.id)
         return {"deleted": row.id}
 
@@ -230,86 +219,3 @@ def _add(number: str, work: Services, me: User, pictures: list[Record]) -> Recor
         subject.pictures.extend(rows)
         session.flush()
         return subject_record(subject)
-
-
-# ---------------------------------------------------------------------------------------------------------- one picture
-
-
-def _find(session: Session, number: str, picture: str, me: User) -> Reference:
-    subject = find_own(session, Subject, number, me)
-    row = next((each for each in subject.pictures if each.id == picture), None)
-    if row is None:
-        raise not_found("picture of the subject")
-    return row
-
-
-@router.patch("/{number}/pictures/{picture}")
-def change_picture(number: str, picture: str, change: PictureChange, work: Work, me: Me) -> Record:
-    """Change a picture's caption, its place, or whether it is learned from."""
-    with work.database.session() as session:
-        row = _find(session, number, picture, me)
-        for name, value in change.model_dump(exclude_none=True).items():
-            setattr(row, name, value)
-        return reference_record(row)
-
-
-@router.delete("/{number}/pictures/{picture}")
-def delete_picture(number: str, picture: str, work: Work, me: Me) -> Record:
-    """Remove a picture from a subject."""
-    with work.database.session() as session:
-        subject = find_own(session, Subject, number, me)
-        subject.pictures.remove(_find(session, number, picture, me))
-        return {"deleted": picture}
-
-
-@router.get("/{number}/pictures/{picture}/content")
-def show_picture(number: str, picture: str, work: Work, me: Me) -> Response:
-    """The picture's file as it was sent."""
-    with work.database.reading() as session:
-        row = _find(session, number, picture, me)
-    data = work.files.read(row.sha256)
-    kind = picture_kind(data)
-    return file_response(data, kind, filename="" if kind.startswith("image/") else row.filename or "picture")
-
-
-@router.get("/{number}/pictures/{picture}/thumbnail")
-def show_thumbnail(number: str, picture: str, work: Work, me: Me, size: int = 256) -> Response:
-    """The picture reduced to fit into a square of `size` pixels, upright."""
-    with work.database.reading() as session:
-        row = _find(session, number, picture, me)
-    return thumbnail(work, row.sha256, size)
-
-
-@router.get("/{number}/pictures/{picture}/mask")
-def show_mask(number: str, picture: str, work: Work, me: Me) -> Response:
-    """The picture's mask, white where the subject is."""
-    with work.database.reading() as session:
-        row = _find(session, number, picture, me)
-    if not row.mask:
-        raise not_found("mask")
-    data = work.files.read(row.mask)
-    return file_response(data, picture_kind(data))
-
-
-@router.put("/{number}/pictures/{picture}/mask")
-async def replace_mask(number: str, picture: str, request: Request, work: Work, me: Me) -> Record:
-    """Set the picture's mask, the file `mask` of a multipart form."""
-    file = (await read_form(request)).get("mask")
-    if not isinstance(file, UploadFile):
-        raise InputError("send the mask as a file in the field mask, white where the subject is")
-    upload = await _decoded(file, work.config.limits, mask=True)
-    return await run_in_threadpool(_set_mask, number, picture, work, me, upload.data)
-
-
-def _set_mask(number: str, picture: str, work: Services, me: User, data: bytes) -> Record:
-    sha256 = store(work, me, data, picture_kind(data)) if data else ""
-    with work.database.session() as session:
-        row = _find(session, number, picture, me)
-        row.mask = sha256
-        return reference_record(row)
-
-
-@router.delete("/{number}/pictures/{picture}/mask")
-def delete_mask(number: str, picture: str, work: Work, me: Me) -> Record:
-    """Remove the picture's mask."""
-    return _set_mask(number, picture, work, me, b"")

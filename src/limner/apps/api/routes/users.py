@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter, Request
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from limner.apps.jobs import users
 from limner.apps.jobs.quotas import bytes_of, seconds_of_day
-from limner.apps.jobs.tables import Audit, Token, User, now
-from limner.apps.jobs.users import create_token
+from limner.apps.jobs.tables import Audit, Token, User
+from limner.apps.jobs.users import SESSION, create_token
 
-from ..auth import SESSION, hash_token
+from ..auth import hash_token
 from ..errors import ApiError, not_found
 from ..fields import Fields, Line, Name, Number, Record
 from ..services import Services
@@ -102,9 +102,7 @@ def _revoke(work: Services, request: Request, user_id: str, number: str) -> Reco
         row = session.get(Token, number) if ID.fullmatch(number) else None
         if row is None or row.user_id != user_id:
             raise not_found("token")
-        built_on = Token.label == f"{SESSION}{number}"
-        session.execute(update(Token).where(built_on, Token.revoked.is_(None)).values(revoked=now()))
-        row.revoked = row.revoked or now()
+        users.revoke(session, row)
         note(session, request, "token.revoke", number)
         return token_record(row)
 
@@ -161,6 +159,8 @@ def _user(session: Session, number: str) -> User:
 @router.get("/users/{number}/tokens")
 def list_tokens(number: str, work: Work, admin: Admin) -> Record:
     """A user's tokens, without their secrets."""
+    with work.database.reading() as session:
+        _user(session, number)
     return _tokens(work, number)
 
 
