@@ -304,7 +304,7 @@ def texts_without_an_encoding(tree: ast.Module) -> list[int]:
             found.append(node.lineno)
         if (
             name == "open"
-            and owner not in ("Image", "tarfile", "webbrowser", "os", "zipfile")
+            and owner not in ("Image", "tarfile", "webbrowser", "os", "zipfile", "_OPENER")
             and "encoding" not in words
         ):
             modes = [a.value for a in (*node.args, *(w.value for w in node.keywords)) if isinstance(a, ast.Constant)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
-from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from limner.apps.jobs.tables import Token, User, now
 from limner.apps.jobs.users import SESSION, create_token
+from limner.core.escaping import html
 
 from .errors import ApiError, error_response, is_for_programs
 from .guard import check_origin
@@ -223,10 +223,10 @@ def _local(target: str) -> str:
 
 
 def _login_page(failure: str, status: int = 200) -> Response:
-    text = (
+    page = (
         '<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>limner: log in</title>'
-        f'<h1>Log in</h1><p role="alert">{escape(failure)}</p><form method="post" action="/login">'
+        '<h1>Log in</h1><p role="alert">{}</p><form method="post" action="/login">'
         '<label>Token <input type="password" name="token" autocomplete="current-password" required autofocus></label> '
         "<button>Log in</button></form></html>"
     )
-    return HTMLResponse(text, status)
+    return HTMLResponse(html(page, failure), status)

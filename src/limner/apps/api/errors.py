@@ -7,7 +7,6 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 import structlog
@@ -21,6 +20,7 @@ from limner.apps.jobs.access import NotFound
 from limner.apps.jobs.gather import Busy, Closed
 from limner.apps.jobs.quotas import QuotaExceeded
 from limner.apps.jobs.tables import new_id
+from limner.core.escaping import html
 from limner.errors import (
     CheckError,
     FileError,
@@ -122,7 +122,8 @@ def error_response(scope: Mapping[str, Any], error: ApiError) -> Response:
 
 
 def plain_page(error: ApiError) -> Response:
-    text = f"<!doctype html><title>limner: {error.status}</title><h1>{error.status}</h1><p>{escape(str(error))}</p>"
+    page = "<!doctype html><title>limner: {status}</title><h1>{status}</h1><p>{message}</p>"
+    text = html(page, status=error.status, message=str(error))
     return HTMLResponse(text, error.status, headers=error.headers)
 
 
