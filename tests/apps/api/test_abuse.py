@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from PIL import Image
 from sqlalchemy import select
@@ -17,6 +18,7 @@ from starlette.testclient import TestClient
 
 from limner.apps.api import uploads
 from limner.apps.api.config import Limits
+from limner.apps.api.events import _messages
 from limner.apps.api.idempotency import request_hash
 from limner.apps.api.routes import concepts
 from limner.apps.api.routes.common import store
@@ -270,3 +272,15 @@ def test_logins_that_are_over_do_not_pile_up(server: Server) -> None:
     with server.services.database.reading() as session:
         labels = session.scalars(select(Token.label).where(Token.label.startswith("browser login"))).all()
     assert len(labels) == 1
+
+
+def test_streams_that_are_asked_for_at_the_same_moment_keep_to_the_limit(client: TestClient) -> None:
+    services = client.app.state.services  # type: ignore[attr-defined]
+    services.streams[services.me.id] = services.config.limits.event_streams
+
+    async def read() -> list[Any]:
+        request: Any = None
+        return [each async for each in _messages(request, services, services.me, "", 0)]
+
+    assert anyio.run(read) == []
+    assert services.streams[services.me.id] == services.config.limits.event_streams
