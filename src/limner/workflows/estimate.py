@@ -108,7 +108,7 @@ def picture_seconds(base: Any) -> list[float]:
 
     few, more = SAMPLING_STEPS
     steps = PaintSettings().steps
-    _sampling(base, few)  # what is prepared once is no part of it
+    _sampling(base, few)  # things that are prepared once do not count
     taken = [[_sampling(base, count) for count in SAMPLING_STEPS] for _ in range(2)]
     return [max(long - short, 1e-4) / (more - few) * steps / ROWS for short, long in taken]
 
