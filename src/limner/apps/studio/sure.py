@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -41,5 +42,5 @@ async def show_question(request: Request, error: Exception) -> Response:
     assert isinstance(error, NotSure)
     path = urlsplit(request.headers.get("referer", "")).path
     back = path if path.startswith("/") and not path.startswith("//") else "/"
-    about = {"question": str(error), "fields": error.fields, "action": request.url.path, "back": back}
+    about: dict[str, Any] = {"question": str(error), "fields": error.fields, "action": request.url.path, "back": back}
     return render(request, "sure.html", title="Are you sure?", **about)
