@@ -222,4 +222,4 @@ def test_without_momentum_there_is_no_momentum_network(base: Any, dog: Subject) 
     with pytest.raises(InputError, match="give it `momentum`"):
         next(train(base, Adapter(Recipe("<rex>", (word,), (stage,)), "<rex>"), stages=(stage,)))
     with pytest.raises(ValueError, match="momentum"):
-        replace(stage, momentum=1.0)
+        replace(stage, momentum=1.1)
