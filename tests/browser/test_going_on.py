@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SETTINGS = {
     "method": "textual_inversion",
-    "settings": {"steps": 60},
+    "settings": {"steps": 40},
     "seed": 3,
     "sample_every": 0,
     "score": False,
