@@ -142,8 +142,7 @@ def test_other_kinds_of_orders_are_painted_as_alone(
 
 def test_an_order_can_be_cancelled_and_a_full_queue_refuses(base: Any, order: Callable[..., PaintOrder]) -> None:
     with Painter(open_base=lambda choice: base, most_waiting=2, window=0.0) as painter:
-        with painter.base(BaseChoice()) as own:
-            assert own is base
+        with painter.lease():
             first = painter.submit(order("ann"))
             second = painter.submit(order("bob"))
             with pytest.raises(Busy):
@@ -165,7 +164,7 @@ def test_other_work_that_gives_way_lets_orders_through(base: Any, order: Callabl
             assert open_base(BaseChoice()) is base
             future = painter.submit(order("eve", prompt="a dog", steps=1))
             while not future.done():
-                painter.give_way()
+                painter.bases.turns.give_way()
         assert future.result().rows == 1
     assert len(opened) == 1
 

@@ -71,9 +71,8 @@ def test_actors_run_the_jobs_of_the_queue(
     payload = {"prompts": ["a dog"]}
     ids = [submit(database, owner=user.id, kind="paint", payload=payload) for _ in range(6)]
     about = {"data": tmp_path / "data", "run_workflow": mixed}
-    workers = start_ray_workers(
-        url, files.root, count=2, address="local", resources={"num_gpus": 1}, about=about
-    )  # fmt: skip
+    resources = {"num_gpus": 1}
+    workers = start_ray_workers(url, files.root, count=2, address="local", resources=resources, about=about)
     until(lambda: sum(row["done"] for row in workers.status()) == 6)
     assert len({row["name"] for row in workers.status()}) == 2
     workers.stop()

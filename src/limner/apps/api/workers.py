@@ -13,9 +13,9 @@ from typing import IO, TYPE_CHECKING
 import structlog
 from sqlalchemy import update
 
-from limner.apps.jobs.queue import expire
+from limner.apps.jobs.queue import QUICK, SLOW, expire
 from limner.apps.jobs.tables import Job
-from limner.apps.jobs.worker import QUICK, SLOW, Worker
+from limner.apps.jobs.worker import Worker
 from limner.errors import InputError
 
 if TYPE_CHECKING:

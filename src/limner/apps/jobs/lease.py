@@ -28,7 +28,7 @@ class Turns:
     def __enter__(self) -> Turns:
         me, mine = threading.get_ident(), threading.Event()
         with self._guard:
-            if self._owner in (None, me) and (self._owner == me or not self._waiting):
+            if self._owner in (None, me):  # without an owner, nobody waits
                 self._owner, self._depth = me, self._depth + 1
                 return self
             self._waiting.append(mine)
@@ -85,7 +85,6 @@ class Bases:
 
     def __init__(self, open_base: Callable[[BaseChoice], Any] | None = None, *, most: int = 2) -> None:
         self.turns, self.most = Turns(), most
-        self.num_opened = 0
         self._open = open_base
         self._bases: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
@@ -96,11 +95,6 @@ class Bases:
         with self.turns:
             yield self._base_of
 
-    def close(self) -> None:
-        """Let go of all bases."""
-        with self.turns:
-            self._bases.clear()
-
     def _base_of(self, choice: BaseChoice) -> Any:
         if not self.turns.mine:
             raise InputError("a base is used only while the lease is held: inside of `with painter.lease()`")
@@ -109,7 +103,6 @@ class Bases:
             while len(self._bases) >= self.most:
                 self._bases.popitem(last=False)
             self._bases[key] = (self._open or _open_base)(choice)
-            self.num_opened += 1
         self._bases.move_to_end(key)
         return self._bases[key]
 

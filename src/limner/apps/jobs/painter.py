@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from .counters import Counters
@@ -111,20 +111,10 @@ class Painter:
 
             with painter.lease() as open_base:
                 for event in run(request, open_base=open_base): ...
+
+        Other work lets waiting orders through by `bases.turns.give_way()`, with none of its adapters in effect.
         """
         return self.bases.held()
-
-    @contextmanager
-    def base(self, choice: BaseChoice) -> Iterator[Any]:
-        """The base of a choice, open, for other work than painting; a `lease` for one base."""
-        with self.lease() as open_base:
-            yield open_base(choice)
-
-    def give_way(self) -> None:
-        """Inside of a lease: paint what waits, then go on. The caller has no adapter attached to a base, or has
-        suspended those that are."""
-        if self.num_waiting:
-            self.bases.turns.give_way()
 
     # ------------------------------------------------------------------------------------------------------ the thread
 

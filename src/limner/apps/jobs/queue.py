@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from limner.errors import InputError, LimnerError, UnknownName
 
-from .conversation_turns import is_answering, without_busy_conversations
+from .busy_conversations import is_answering, without_busy_conversations
 from .database import Database
 from .ordering import fair_position
 from .ordering import move as move
@@ -29,10 +29,14 @@ from .tables import Job, JobEvent, User, new_id
 from .wishes import ENDED, WISHES, Wishes
 from .wishes import wish as wish
 
-KINDS = (
-    *("learn", "paint", "score", "check", "export", "import", "merge", "publish", "swap", "try-on", "compare", "look"),
+SLOW = ("learn",)
+"""Kinds of jobs that take minutes to hours. A server with one worker for these and one for `QUICK` paints while it
+teaches."""
+QUICK = (
+    *("paint", "score", "check", "export", "import", "merge", "publish", "swap", "try-on", "compare", "look"),
     *("estimate", "states", "converse"),
 )
+KINDS = (*SLOW, *QUICK)
 LEASE = 60.0
 """Seconds that a worker holds a job after each renewal."""
 MOST_ATTEMPTS = 5
@@ -76,9 +80,7 @@ def submit(database: Database, *, owner: str, kind: str, payload: Mapping[str, A
         return job.id
 
 
-def claim(
-    database: Database, *, worker: str, kinds: Sequence[str] | None = None, lease: float = LEASE, job_id: str = ""
-) -> Job | None:
+def claim(database: Database, *, worker: str, kinds: Sequence[str] | None = None, lease: float = LEASE) -> Job | None:
     """Take the first waiting job and return it; None where none waits. Two workers never get the same job, and a
     sentence of a conversation waits while another one is answered: each reply holds the whole conversation.
 
@@ -86,9 +88,8 @@ def claim(
         worker: name of the worker, unique among all workers.
         kinds: kinds of jobs to take; None takes every kind.
         lease: seconds until another worker may take the job, unless it is renewed.
-        job_id: take this job and no other.
     """
-    wanted = _waiting(kinds, job_id)
+    wanted = _waiting(kinds)
     with database.reading() as session:  # most looks find nothing, and need no lock
         if session.scalar(wanted) is None:
             return None
@@ -103,12 +104,10 @@ def claim(
         return job
 
 
-def _waiting(kinds: Sequence[str] | None, job_id: str) -> Select[Job]:
+def _waiting(kinds: Sequence[str] | None) -> Select[Job]:
     wanted = select(Job).where(Job.state == "queued", without_busy_conversations())
     if kinds is not None:
         wanted = wanted.where(Job.kind.in_(kinds))
-    if job_id:
-        wanted = wanted.where(Job.id == job_id)
     return wanted.order_by(Job.position, Job.created, Job.id).limit(1)
 
 
@@ -190,6 +189,8 @@ def finish(
             job.result = {**(result or {}), **(more or {})}
         if state in ENDED:
             job.ended, job.wishes = database.now(session), {}
+            if state != "failed":  # a failed job can be resumed; of the others, the sweep deletes the checkpoint
+                job.checkpoint = {}
         else:
             job.wishes = {name: count for name, count in job.wishes.items() if name != "pause"}
 

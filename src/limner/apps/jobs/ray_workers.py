@@ -4,7 +4,6 @@ share the database and the file store, and nothing else; no weights travel betwe
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -99,8 +98,7 @@ class RayWorkers:
 
     def stop(self) -> None:
         """Stop all workers at once, and wait for them."""
-        began = time.monotonic()
         stopping = [actor.stop.remote() for actor in self.actors]
-        self._ray.wait(stopping, num_returns=len(stopping), timeout=STOP_SECONDS - (time.monotonic() - began))
+        self._ray.wait(stopping, num_returns=len(stopping), timeout=STOP_SECONDS)
         for actor in self.actors:
             self._ray.kill(actor)

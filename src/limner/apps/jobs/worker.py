@@ -35,13 +35,6 @@ if TYPE_CHECKING:
     from limner.workflows.events import Event
 
 log = logging.getLogger("limner.jobs")
-SLOW = ("learn",)
-"""Kinds of jobs that take minutes to hours. A server with one worker for these and one for `QUICK` paints while it
-teaches."""
-QUICK = (
-    *("paint", "score", "check", "export", "import", "merge", "publish", "swap", "try-on", "compare", "look"),
-    *("estimate", "states", "converse"),
-)
 POLL = 0.25
 """Seconds between two looks for a job."""
 TIDY_SECONDS = 3600.0
@@ -117,6 +110,7 @@ class Worker:
                 is_busy = False
                 until.wait(5.0)
             if not is_busy:
+                # workers look at different moments, so that they do not wait for each other
                 until.wait(POLL * (0.5 + random.random()))
 
     def step(self) -> bool:
@@ -155,7 +149,8 @@ class Worker:
         folders = [path for path in (self.data / "jobs").glob("*") if path.is_dir()]
         old = time.time() - FAILED_DAYS * 86_400
         with self.database.reading() as session:
-            states = dict(session.execute(select(Job.id, Job.state)).all())
+            names = [path.name[:32] for path in folders]
+            states = dict(session.execute(select(Job.id, Job.state).where(Job.id.in_(names))).all())
         removed = []
         for path in folders:
             state = states.get(path.name[:32], "gone")
