@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, select, text
+from sqlalchemy.exc import OperationalError
 
 from limner.apps.jobs import queue
 from limner.apps.jobs.access import may_read_file
@@ -18,7 +19,8 @@ from limner.apps.jobs.files import Files
 from limner.apps.jobs.heartbeat import Heartbeat
 from limner.apps.jobs.job_run import JobRun
 from limner.apps.jobs.queue import claim, submit
-from limner.apps.jobs.tables import File, Job, User, now
+from limner.apps.jobs.results import Results
+from limner.apps.jobs.tables import File, Job, JobEvent, User, now
 from limner.apps.jobs.uploads import _hashes, store, sweep
 from limner.apps.jobs.worker import Worker
 from limner.errors import FileError, InputError
@@ -55,6 +57,45 @@ def test_a_result_that_cannot_be_stored_is_the_jobs_failure_and_not_the_workers(
     over = job(database, id)
     assert over.state == "failed"
     assert str(error.args[0]) in over.failure
+    with database.reading() as session:
+        ends = [row.record["event"] for row in session.scalars(select(JobEvent).where(JobEvent.job_id == id))]
+    assert [name for name in ends if name in ("job_done", "job_failed")] == ["job_failed"]
+
+
+def test_events_that_cannot_be_stored_are_the_jobs_failure_and_not_the_workers(
+    database: Database, files: Files, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyError("a number that is none")
+
+    monkeypatch.setattr("limner.apps.jobs.job_run.record", fail)
+    id = paint(database, user)
+    assert a_worker(database, files, tmp_path / "w").step()
+    assert job(database, id).state == "failed"
+    assert "a number that is none" in job(database, id).failure
+
+
+def test_a_picture_is_stored_while_the_database_is_away_for_a_moment(
+    database: Database, files: Files, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, calls = Results.store, list[str]()
+
+    def store(self: Results, path: Path) -> str:
+        def away() -> Any:
+            calls.append("away")
+            raise OperationalError("INSERT", {}, Exception("the server restarts"))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "session", away)
+            return before(self, path)
+
+    monkeypatch.setattr(Results, "store", store)
+    id = paint(database, user)
+    a_worker(database, files, tmp_path / "w").step()
+    assert calls
+    assert job(database, id).state == "done"
+    with database.reading() as session:
+        assert list(session.scalars(select(File.sha256))) == list(files.all())
 
 
 def test_a_failure_names_no_path_of_the_workers_machine(

@@ -7,22 +7,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from limner.apps.jobs import queue
 from limner.apps.jobs.concept_rows import read_header
 from limner.apps.jobs.database import Database
 from limner.apps.jobs.files import Files
-from limner.apps.jobs.queue import claim, submit, wish
+from limner.apps.jobs.queue import submit, wish
 from limner.apps.jobs.tables import Concept, Job, JobEvent, Picture, Reference, Subject, User
 from limner.apps.jobs.uploads import store
 from limner.apps.jobs.worker import Worker
 from limner.errors import InputError
+from limner.workflows.events import Event
 
 from . import workflows
 from .workflows import PIXEL
@@ -214,7 +214,8 @@ def test_another_machine_resumes_from_the_file_store(
     updates = [record["done"] for record in events(database, id) if record["event"] == "update_done"]
     assert updates.count(1) == 1
     assert paused_at + 1 in updates
-    # checkpoints are gone once the job is done
+    # checkpoints are gone once the job is done, and its row keeps no file of them from the sweep
+    assert job(database, id).checkpoint == {}
     names = {concept.sha256, *(picture.sha256 for picture in subject.pictures)}
     assert set(files.all()) == names
 
@@ -222,19 +223,20 @@ def test_another_machine_resumes_from_the_file_store(
 def test_pictures_are_stored_as_they_are_painted_and_a_pause_repeats_none(
     database: Database, user: User, make: Make
 ) -> None:
+
+    def slowly(request: Any, **about: Any) -> Iterator[Event]:
+        for event in workflows.paint(request, **about):
+            yield event
+            time.sleep(0.2)
+
     payload = {"prompts": ["a dog", "a cat"], "count": 2, "seed": 10}
     id = submit(database, owner=user.id, kind="paint", payload=payload)
-    wish(database, id, "pause")
-    wish(database, id, "resume")
-    worker = make()
-    first = claim(database, worker="w")
-    assert first is not None
-    wish(database, id, "pause")
-    queue.hand_back(database, id, "w")
-    with running(worker):
-        until(lambda: job(database, id).state in ("paused", "done"))
-        if job(database, id).state == "paused":
-            wish(database, id, "resume")
+    with running(make(run_workflow=slowly)):
+        until(lambda: rows(database, Picture))
+        wish(database, id, "pause")
+        until(lambda: job(database, id).state == "paused")
+        assert 0 < len(rows(database, Picture)) < 4
+        wish(database, id, "resume")
         until(lambda: job(database, id).state == "done")
     pictures = sorted(rows(database, Picture), key=lambda picture: picture.seed)
     assert [(picture.prompt, picture.seed) for picture in pictures] == [
@@ -264,6 +266,7 @@ def test_a_payload_that_no_longer_holds_fails_with_the_reason(
     make().step()
     assert job(database, id).state == "failed"
     assert "there is no subject" in job(database, id).failure
+    assert [record["event"] for record in events(database, id)] == ["job_failed"]
 
 
 def test_damaged_photos_fail_the_job_and_are_named(

@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, Protocol
 
+from sqlalchemy.orm import Session
+
 from limner.errors import FileError, LimnerError
 from limner.workflows import events as ev
 from limner.workflows.controls import Controls
@@ -23,9 +25,9 @@ from .layout import lay_out
 from .lease import Turns
 from .payloads import Plan, plan
 from .progress import Progress
-from .queue import LeaseLost, finish, hand_back, record
+from .queue import LeaseLost, State, finish, hand_back, record
 from .results import Results
-from .tables import Job, User
+from .tables import Job, JobEvent, User
 
 log = logging.getLogger("limner.jobs")
 PAUSES = ("learn", "paint")
@@ -58,11 +60,17 @@ class JobRun:
         self.worker, self.job, self.database, self.files = worker, job, worker.database, worker.files
         self.controls = Controls(worker.turns)
         self.progress = Progress(job.progress)
+        self._results: Results | None = None  # none before the payload is read
         self.paused = self.done = False
         self.checkpoint: Mapping[str, Any] = job.checkpoint
         self.heartbeat = Heartbeat(
             self.database, job.id, worker.name, self.controls, lease=worker.lease, pauses=job.kind in PAUSES
         )
+
+    @property
+    def results(self) -> Results:
+        assert self._results is not None
+        return self._results
 
     def __call__(self) -> None:
         """Run the job. Errors of the workflow become the job's failure; only interrupts leave this method."""
@@ -98,11 +106,12 @@ class JobRun:
     def _work(self, folder: JobFolder) -> None:
         again = folder.restore(self.job, self.files)
         what = self._planned(folder, again)
-        self.results = Results(self.job, what, self.database, self.files, folder.path, num_pictures=self.progress.skip)
+        self._results = Results(self.job, what, self.database, self.files, folder.path, num_pictures=self.progress.skip)
         lay_out(self.files, dict(what.files), dict(what.texts))
         self._record([{"event": "job_started", "worker": self.worker.name, "attempt": self.job.attempts}])
         with self.worker.bases() as open_base:
             events = self.worker.run_workflow(what.request, controls=self.controls, open_base=open_base)
+            # a workflow is a generator, which the type of `run` does not promise
             with closing(events) as running:  # type: ignore[type-var]
                 for event in running:
                     self._take(event, folder)
@@ -116,9 +125,13 @@ class JobRun:
         with self.database.reading() as session:
             user = session.get(User, job.owner_id)
             assert user is not None  # a foreign key
-            about = {"folder": folder.path, "bases": self.worker.base_choices}
-            skip = self.progress.skip if job.kind == "paint" else 0
-            return plan(session, user, job.kind, job.payload, again=again, skip=skip, **about)  # type: ignore[arg-type]
+            return plan(
+                *(session, user, job.kind, job.payload),
+                folder=folder.path,
+                bases=self.worker.base_choices,
+                again=again,
+                skip=self.progress.skip if job.kind == "paint" else 0,
+            )
 
     # ---------------------------------------------------------------------------------------------------- while it runs
 
@@ -135,11 +148,20 @@ class JobRun:
         elif self.progress.is_due or self.results.rows:
             self._record(self.progress.events())
 
-    def _record(self, events: list[dict[str, Any]], *, checkpoint: Mapping[str, Any] | None = None) -> None:
-        """Write events, rows and progress. While the database is away they wait for the next time."""
+    def _record(self, events: list[dict[str, Any]], *, checkpoint: Mapping[str, Any] | None = None) -> bool:
+        """Write events, rows and progress, and return whether they were written. While the database is away, they wait
+        for the next time."""
+        try:
+            self._write(events, checkpoint)
+        except AWAY as error:
+            log.warning("events of job %s wait for the database: %s", self.job.id, error)
+            return False
+        return True
+
+    def _write(self, events: list[dict[str, Any]], checkpoint: Mapping[str, Any] | None = None) -> None:
         rows = list(self.results.rows)
 
-        def store(session: Any) -> None:
+        def store(session: Session) -> None:
             for add in rows:
                 add(session)
 
@@ -149,24 +171,25 @@ class JobRun:
                 checkpoint=checkpoint,
                 store=store,
             )
-        except AWAY as error:
-            log.warning("events of job %s wait for the database: %s", self.job.id, error)
+        except AWAY:
             self.progress.put_back(events)
-        else:
-            del self.results.rows[: len(rows)]
+            raise
+        del self.results.rows[: len(rows)]
 
     def _store_checkpoint(self, folder: JobFolder) -> None:
-        """Put the files that training resumes from into the file store, for other machines. Where the store does not
-        answer, the work goes on, and this machine alone can resume it."""
+        """Put the files that training resumes from into the file store, for other machines. Where the store or the
+        database does not answer, the work goes on, and other machines resume from the checkpoint before."""
         try:
             before, after = self.checkpoint, folder.store(self.results.store)
-        except (OSError, FileError) as error:
-            log.warning("the checkpoint of job %s is on this machine alone: %s", self.job.id, error)
+            # until the job's row names the later checkpoint, the earlier one stays
+            if self._record(self.progress.events(), checkpoint=after):
+                self.checkpoint = after
+                discard_checkpoint(self.database, self.files, before, after)
+        except (OSError, FileError, *AWAY) as error:
+            log.warning(
+                "the checkpoint of job %s was not stored, or the one before not deleted: %s", self.job.id, error
+            )
             folder.last = time.monotonic()
-            return
-        self._record(self.progress.events(), checkpoint=after)
-        self.checkpoint = after
-        discard_checkpoint(self.database, self.files, before, after)
 
     # --------------------------------------------------------------------------------------------------------- the end
 
@@ -176,49 +199,73 @@ class JobRun:
         if ending == "lost":
             raise LeaseLost(f"{self.worker.name} no longer holds the job {self.job.id}")
         if ending == "cancel":
-            self._patiently(lambda: self._finish("cancelled"))
+            self._finish("cancelled")
             return True
+        if not failure and (self.paused or (pausing and not self.done)):
+            self._pause(folder)
+            return False
+        if not failure and not self.done:
+            failure = "the work ended without a result, and without a reason"
+        failure = failure or self._finish_done()
         if failure:
-            self._patiently(lambda: self._finish("failed", failure))
-            return False
-        if self.paused or (not self.done and pausing):
-            if self.worker.shares and self.job.kind == "learn":
-                self._store_checkpoint(folder)
-            if pausing == "worker":
-                self._patiently(lambda: self._hand_back())
-            else:
-                self._patiently(lambda: self._finish("paused"))
-            return False
-        if not self.done:
-            self._patiently(lambda: self._finish("failed", "the work ended before its end, without a reason"))
-            return False
-        try:
-            self._patiently(lambda: self._finish("done"))
-        except LeaseLost:
-            raise
-        except LimnerError as error:
-            refusal = str(error)
-            self._patiently(lambda: self._finish("failed", refusal))
-            return False
-        except Exception as error:  # whatever it is, it is this job's failure, and not the worker's end
-            log.exception("the result of job %s", self.job.id)
-            why = f"the result could not be stored: {str(error)[:300]}"
-            self._patiently(lambda: self._finish("failed", why))
+            self._finish("failed", failure)
             return False
         discard_checkpoint(self.database, self.files, self.checkpoint, {})
         return True
 
-    def _finish(self, state: Any, failure: str = "") -> None:
-        results = getattr(self, "results", None)
+    def _pause(self, folder: JobFolder) -> None:
+        """Write the pause, or give the job back to the queue where the worker itself ends."""
+        if self.worker.shares and self.job.kind == "learn":
+            self._store_checkpoint(folder)
+        if self.heartbeat.pausing == "worker":
+            self._patiently(self._hand_back)
+        else:
+            self._finish("paused")
+
+    def _finish_done(self) -> str:
+        """Store the result and end the job; return why its result cannot be stored, or nothing."""
+        try:
+            self._finish("done")
+        except LeaseLost:
+            raise
+        except LimnerError as error:
+            return str(error)
+        except Exception as error:  # whatever it is, it is this job's failure, and not the worker's end
+            log.exception("the result of job %s", self.job.id)
+            return f"the result could not be stored: {str(error)[:300]}"
+        return ""
+
+    def _finish(self, state: State, failure: str = "") -> None:
+        self._patiently(lambda: self._write_end(state, failure))
+
+    def _write_end(self, state: State, failure: str) -> None:
         failure = failure.replace(f"{self.worker.data}/", "").replace("\0", "")
-        self.progress.end(state, failure, self.heartbeat.pausing)
-        if results is not None:
-            self._record(self.progress.events())
-        store = results.end if results is not None and state == "done" else None
+        if self._results is not None:
+            self.progress.end(state)
+            self._write_last(state)
+        about = {"why": self.heartbeat.pausing} if state == "paused" else {"failure": failure} if failure else {}
+
+        def store(session: Session, job: Job) -> Mapping[str, Any] | None:
+            # in the transaction of the end, so that a job has one end
+            event = {"event": f"job_{state}", **about}
+            session.add(JobEvent(job_id=job.id, time=self.database.now(session), record=event))
+            return self.results.end(session, job) if state == "done" else None
+
         finish(self.database, self.job.id, self.worker.name, state, failure=failure, store=store)
 
+    def _write_last(self, state: State) -> None:
+        """Write the last events and rows. Where they cannot be stored, the job ends all the same, but is not done."""
+        try:
+            self._write(self.progress.events())
+        except (LeaseLost, *AWAY):
+            raise
+        except Exception:  # whatever it is, it is this job's failure, and not the worker's end
+            if state == "done":
+                raise
+            log.exception("the last events of job %s", self.job.id)
+
     def _hand_back(self) -> None:
-        self._record(self.progress.events())
+        self._write(self.progress.events())
         hand_back(self.database, self.job.id, self.worker.name)
 
     def _patiently(self, end: Callable[[], object]) -> None:

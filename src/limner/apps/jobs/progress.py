@@ -58,10 +58,8 @@ class Progress:
                 self.values |= {"eta": 0.0}
         self._events.append(shown)
 
-    def end(self, state: str, failure: str, pausing: str) -> None:
-        """Note how the job ended."""
-        why = {"why": pausing} if state == "paused" else {"failure": failure} if failure else {}
-        self._events.append({"event": f"job_{state}", **why})
+    def end(self, state: str) -> None:
+        """Drop the values that say nothing once the job is in this state."""
         self.values.pop("text", None)
         if state in ("done", "cancelled"):
             self.values.pop("states", None)

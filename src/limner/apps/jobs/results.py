@@ -7,6 +7,7 @@ is done. No path of the worker's machine leaves this module.
 
 from __future__ import annotations
 
+import logging
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from limner.workflows import events as ev
 from .concept_rows import add_concepts, concept_id, diagnosis_of, place_states, update_concept
 from .database import Database
 from .files import Files, hash_of
+from .heartbeat import AWAY
+from .layout import OUTPUTS, kept_pictures
 from .made import Made
 from .payloads import Plan
 from .pictures import picture_row
@@ -26,6 +29,7 @@ from .tables import Job, Subject
 from .turns import add_turn
 from .uploads import add_file
 
+log = logging.getLogger("limner.jobs")
 Row = Callable[[Session], object]
 """Adds or changes a row in a session that the caller commits."""
 LEARNS = ("learn", "import", "merge")
@@ -132,10 +136,13 @@ class Results(Made):
         sha256 = hash_of(path)
         # the row comes first, and is young: the sweep then leaves content that lies there already, and finds content
         # that a worker stored just before it was killed
-        with self.database.session() as session:
-            add(session)
+        try:
+            with self.database.session() as session:
+                add(session)
+        except AWAY as error:
+            log.warning("the row of a file of job %s waits for the database: %s", self.job.id, error)
+            self.rows.append(add)
         self.files.put_file(path)
-        self.rows.append(add)
         return sha256
 
     def store_picture(self, path: Path, purpose: str, concepts: Sequence[Mapping[str, Any]], **about: Any) -> str:
@@ -206,7 +213,7 @@ class Results(Made):
         picture = self.store_picture(event.picture, "gallery", self.of_plan()) if event.picture is not None else None
         self.reply["picture"] = picture
         self.concepts |= {path.stem: path for path in event.concepts}
-        self.reply["references"] = {p.parent.name: (self.store(p), p.stat().st_size) for p in event.references}
+        self.reply["references"] = {p.parent.name: self.store(p) for p in event.references}
         return {name: self.reply[name] for name in ("event", "turn", "is_new", "answer", "choices", "picture")}
 
     def _concept_in(self, path: str) -> str:
@@ -217,8 +224,6 @@ class Results(Made):
 
     def _looked(self, event: ev.SubjectRead) -> dict[str, Any]:
         """The report on a subject: its pictures by the ids of their references, masks and crops by hash."""
-        from .layout import kept_pictures
-
         references = kept_pictures(self.plan.subjects[0]) if self.plan.subjects else ()
         record = dict(event.record)
         for row, read in zip(record["pictures"], event.pictures, strict=True):
@@ -248,7 +253,7 @@ class Results(Made):
             paths = [path for path in sorted(Path(event.result["folder"]).rglob("*")) if path.is_file()]
             self.result.pop("folder", None)
         if self.job.kind in ("export", "publish"):
-            root = self.folder / "out"
+            root = self.folder / OUTPUTS
             self.result["files"] = [
                 {"name": str(path.relative_to(root)), "sha256": self.store(path), "bytes": path.stat().st_size}
                 for path in paths

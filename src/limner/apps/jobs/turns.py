@@ -14,14 +14,15 @@ from .access import may_change
 from .conversations import turns_of
 from .made import Made
 from .tables import Conversation, Reference, Subject, Turn, User, now
-from .uploads import add_file
 
 
 def add_turn(session: Session, made: Made, reply: Mapping[str, Any], concepts: Sequence[str]) -> dict[str, Any]:
     """Add the turn of a reply and make it the conversation's current one; return the job's result.
 
-    reply: the fields of the event `TurnDone`; its picture as the id of the stored picture, its references by handle
-    concepts: ids of the concepts that the sentence made
+    Args:
+        reply: the fields of the event `TurnDone`, with the id of the stored picture as `picture`, and as `references`
+            the SHA-256 of each accepted picture by its subject's name.
+        concepts: ids of the concepts that the sentence made.
     """
     payload = made.job.payload
     row = session.get(Conversation, str(payload["conversation"]))
@@ -60,20 +61,14 @@ def _picture_of(turns: Sequence[Turn], name: str) -> str | None:
     return next((turn.picture_id for turn in reversed(turns) if name and turn.state.get("turn") == name), None)
 
 
-def _accept(session: Session, made: Made, references: Mapping[str, tuple[str, int]]) -> None:
-    """Add accepted pictures, (SHA-256, bytes) by subject's name, to the references of the owner's subjects."""
+def _accept(session: Session, made: Made, references: Mapping[str, str]) -> None:
+    """Add accepted pictures, SHA-256 by subject's name, to the references of the owner's subjects."""
     owner = session.get(User, made.job.owner_id)
-    for name, (sha256, num_bytes) in references.items():
+    for name, sha256 in references.items():
         concept = next((c for c in made.plan.concepts if c.handle.strip("<>") == name and c.subject_id), None)
         subject = session.get(Subject, concept.subject_id) if concept is not None else None
         if subject is None or owner is None or not may_change(owner, subject):
             continue
         last = session.scalar(select(func.max(Reference.position)).where(Reference.subject_id == subject.id)) or 0
-        add_file(session, sha256, num_bytes, owner=owner.id, media_type="image/png", counted=False)
-        id = made.id(f"reference {name}")
-        filename = f"accepted-{last + 1}.png"
-        session.merge(
-            Reference(
-                id=id, subject_id=subject.id, position=last + 1, sha256=sha256, filename=filename, in_training=True
-            )
-        )
+        id, filename = made.id(f"reference {name}"), f"accepted-{last + 1}.png"
+        session.merge(Reference(id=id, subject_id=subject.id, position=last + 1, sha256=sha256, filename=filename))
