@@ -10,7 +10,7 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,24 +39,29 @@ class Files:
 
     def put(self, data: bytes) -> str:
         """Store content and return its SHA-256. Content that is there already is stored once."""
-        sha256 = hashlib.sha256(data).hexdigest()
-        if not self.has(sha256) or self._is_damaged(sha256, len(data)):
-            if self.is_folder:
-                atomic_write(Path(self._place(sha256)), lambda part: part.write_bytes(data), overwrite=True)
-            else:  # a store of objects shows an object only once it is whole
-                self.system.makedirs(self._place(sha256).rsplit("/", 1)[0], exist_ok=True)
-                self.system.pipe_file(self._place(sha256), data)
-        return sha256
+        return self._put(
+            *(hashlib.sha256(data).hexdigest(), len(data)),
+            write=lambda part: part.write_bytes(data),
+            send=lambda place: self.system.pipe_file(place, data),
+        )
 
     def put_file(self, path: Path) -> str:
         """Store the content of a file of this machine and return its SHA-256."""
-        sha256, size = hash_of(path), path.stat().st_size
+        return self._put(
+            *(hash_of(path), path.stat().st_size),
+            write=lambda part: shutil.copyfile(path, part),
+            send=lambda place: self.system.put_file(str(path), place),
+        )
+
+    def _put(self, sha256: str, size: int, *, write: Callable[[Path], object], send: Callable[[str], object]) -> str:
+        """Store content of this hash and size, by `write` in a folder and by `send` elsewhere."""
+        place = self._place(sha256)
         if not self.has(sha256) or self._is_damaged(sha256, size):
             if self.is_folder:
-                atomic_write(Path(self._place(sha256)), lambda part: shutil.copyfile(path, part), overwrite=True)
-            else:
-                self.system.makedirs(self._place(sha256).rsplit("/", 1)[0], exist_ok=True)
-                self.system.put_file(str(path), self._place(sha256))
+                atomic_write(Path(place), write, overwrite=True)
+            else:  # a store of objects shows an object only once it is whole
+                self.system.makedirs(place.rsplit("/", 1)[0], exist_ok=True)
+                send(place)
         return sha256
 
     def has(self, sha256: str) -> bool:
@@ -117,10 +122,10 @@ class Files:
             if HASH.fullmatch(sha256):
                 yield sha256
 
-    def verify(self, names: Iterable[str] | None = None) -> dict[str, str]:
-        """Read all files, or those named, and return SHA-256 -> fault for those missing or damaged."""
+    def verify(self) -> dict[str, str]:
+        """Read all files, and return SHA-256 -> fault for those that are damaged."""
         faults = {}
-        for sha256 in self.all() if names is None else names:
+        for sha256 in self.all():
             try:
                 self.read(sha256)
             except FileError as error:

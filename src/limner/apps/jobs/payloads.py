@@ -22,7 +22,7 @@ from limner.errors import InputError, UnknownName
 from limner.workflows.requests import BaseChoice, Request, plain_data, read_request
 
 from .layout import Layout
-from .readers import READERS
+from .readers import MOST_SEEDS, READERS
 from .reading import Reading
 from .safe_settings import check_method, check_settings
 from .tables import Concept, Subject, User
@@ -42,7 +42,7 @@ MOST: Mapping[str, float] = {
     "slots": 256,
     "rank": 1024,
     "scale": 10,
-    "seeds": 16,
+    "seeds": MOST_SEEDS,
     "subjects": 256,
     "regions": 16,
     "conditions": 8,

@@ -33,8 +33,8 @@ def check_quota(session: Session, user: User, now: datetime) -> None:
         number = session.scalar(mine) or 0
         if number >= user.most_jobs:
             raise QuotaExceeded(
-                f"{user.name} has {number} jobs that wait, run or are paused, and may have {user.most_jobs}; wait until "
-                "one is done, or cancel one"
+                f"{user.name} has {number} jobs that wait, run or are paused, and may have {user.most_jobs}; "
+                "wait until one is done, or cancel one"
             )
     check_seconds(session, user, now)
 

@@ -10,6 +10,7 @@ from limner.core.subject import check_name
 from limner.errors import InputError
 
 from .conversations import PAYLOAD, read_turn
+from .layout import INPUTS
 from .reading import Reading
 from .tables import Subject
 
@@ -20,10 +21,24 @@ LEARN = (
 )
 STATES = 4
 """States of a training that are saved where the payload names no number, to choose among afterwards."""
+MOST_SEEDS = 16
 PAINT = (
     *("prompts", "seed", "count", "steps", "guidance", "guide_between", "subject_from", "sampler", "negative", "start"),
     *("any_base", "views", "compose", "background", "computed", "frames", "score"),
 )
+SCORE = ("prompts", "seed", "count")
+CHECK = ("seed", "steps", "any_base")
+EXPORT = ("to", "rank")
+PUBLISH = ("to", "licence", "private", "upload", "formats")
+SWAP = (
+    *("prompt", "source_noun", "source_prompt", "how", "settings", "seed", "count", "steps", "guidance", "negative"),
+    "any_base",
+)
+TRY_ON = ("noun", "method", "seed", "count", "steps", "guidance")
+COMPARE = ("prompts", "steps", "guidance", "negative", "any_base")
+ESTIMATE = ("goal", "method", "settings", "kind", "noun", "num_pictures", "budget", "photographs", "measure")
+STRIP = ("prompts", "seed", "steps", "guidance")
+"""Fields of a job of each kind that are copied as they are; `STRIP` is that of "states"."""
 
 
 def _learn(reading: Reading, again: bool) -> None:
@@ -62,7 +77,7 @@ def _several(reading: Reading, subjects: Sequence[Subject]) -> None:
         names.append(name)
         reading.layout.photos(subject, f"subjects/{name}")
     nouns = {name: subject.noun for name, subject in zip(names, subjects, strict=True)}
-    folder = reading.layout.folder / "in" / "subjects"
+    folder = reading.layout.folder / INPUTS / "subjects"
     reading.fields |= {"pictures": [str(folder)], "nouns": nouns, "together": True}
 
 
@@ -139,37 +154,37 @@ def _one_concept(*names: str, own: bool = False, references: str = "", out: bool
 
 
 def _publish(reading: Reading, again: bool) -> None:
-    _one_concept("to", "licence", "private", "upload", "formats", own=True, out=True)(reading, again)
+    _one_concept(*PUBLISH, own=True, out=True)(reading, again)
     if reading.payload.get("upload", True) is not False and reading.layout.user.role != "admin":
         raise InputError(
             "uploads use the server's account at the hub, so only admins publish; download the files instead"
         )
 
 
-def _pictures(*names: str) -> Callable[..., Reader]:
-    """A reader of payloads with pictures in the fields `names`."""
+def _with_pictures(*names: str, plain: Sequence[str]) -> Reader:
+    """A reader of payloads with pictures in the fields `names`, other values in the fields `plain`, and perhaps a
+    concept."""
 
-    def of(*plain: str) -> Reader:
-        def read(reading: Reading, again: bool) -> None:
-            reading.take(*plain)
-            for name in names:
-                reading.picture(name)
-            if reading.payload.get("concept"):
-                reading.fields["concept"] = reading.concept(reading.payload["concept"])
-            reading.fields |= {"out": str(reading.layout.out), "overwrite": True}
+    def read(reading: Reading, again: bool) -> None:
+        reading.take(*plain)
+        for name in names:
+            reading.picture(name)
+        if reading.payload.get("concept"):
+            reading.fields["concept"] = reading.concept(reading.payload["concept"])
+        reading.fields |= {"out": str(reading.layout.out), "overwrite": True}
 
-        return read
-
-    return of
+    return read
 
 
 def _compare(reading: Reading, again: bool) -> None:
-    reading.take("prompts", "steps", "guidance", "negative", "any_base")
+    reading.take(*COMPARE)
     reading.fields["concepts"] = [reading.concept(each) for each in reading.payload.get("concepts") or ()]
     seed, count = reading.payload.get("seed", 0), reading.payload.get("count", 1)
     if type(seed) is not int or type(count) is not int:
         raise InputError("seed and count must be whole numbers")
-    reading.fields["seeds"] = reading.payload.get("seeds") or [seed + k for k in range(min(count, 16))]
+    if count > MOST_SEEDS:
+        raise InputError(f"a comparison has at most {MOST_SEEDS} seeds, not {count}")
+    reading.fields["seeds"] = reading.payload.get("seeds") or [seed + k for k in range(count)]
     reading.fields |= {
         "plain": bool(reading.payload.get("base_too")),
         "out": str(reading.layout.out),
@@ -188,7 +203,7 @@ def _look(reading: Reading, again: bool) -> None:
 
 
 def _estimate(reading: Reading, again: bool) -> None:
-    reading.take("goal", "method", "settings", "kind", "noun", "num_pictures", "budget", "photographs", "measure")
+    reading.take(*ESTIMATE)
     if reading.payload.get("subject"):
         subject = reading.subject(reading.payload["subject"])
         count = sum(picture.in_training for picture in subject.pictures)
@@ -196,14 +211,12 @@ def _estimate(reading: Reading, again: bool) -> None:
 
 
 def _states(reading: Reading, again: bool) -> None:
-    _one_concept("prompts", "seed", "steps", "guidance", references="references", out=True)(reading, again)
-    states = []
-    for state in reading.concepts[0].states:
-        if state.get("sha256"):
-            states.append(
-                str(reading.layout.add(state["sha256"], f"states/{int(state.get('done', 0)):06}.safetensors"))
-            )
-    reading.fields["states"] = states
+    _one_concept(*STRIP, references="references", out=True)(reading, again)
+    reading.fields["states"] = [
+        str(reading.layout.add(state["sha256"], f"states/{int(state.get('done', 0)):06}.safetensors"))
+        for state in reading.concepts[0].states
+        if state.get("sha256")
+    ]
 
 
 def _merge(reading: Reading, again: bool) -> None:
@@ -223,40 +236,19 @@ def _import(reading: Reading, again: bool) -> None:
     reading.fields |= {"file": str(place), "out": str(reading.layout.out), "overwrite": True}
 
 
-SWAP = ("prompt", "source_noun", "source_prompt", "how", "settings", "seed", "count", "steps", "guidance", "negative")
-TRY_ON = ("noun", "method", "seed", "count", "steps", "guidance")
 READERS: Mapping[str, tuple[Reader, tuple[str, ...]]] = {
     "learn": (_learn, (*LEARN, "subject", "subjects", "together", "name", "after", "beside")),
     "paint": (_paint, (*PAINT, "concepts", "onto", "where", "like", "conditions", "regions")),
-    "score": (_one_concept("prompts", "seed", "count", references="photos"), ("concept", "prompts", "seed", "count")),
-    "check": (_one_concept("seed", "steps", "any_base"), ("concept", "seed", "steps", "any_base")),
-    "export": (_one_concept("to", "rank", own=True, out=True), ("concept", "to", "rank")),
-    "publish": (_publish, ("concept", "to", "licence", "private", "upload", "formats")),
-    "swap": (_pictures("photo", "where")(*SWAP, "any_base"), (*SWAP, "any_base", "photo", "where", "concept")),
-    "try-on": (_pictures("person", "garment", "where")(*TRY_ON), (*TRY_ON, "person", "garment", "where")),
-    "compare": (
-        _compare,
-        ("concepts", "prompts", "seed", "count", "seeds", "base_too", "steps", "guidance", "negative", "any_base"),
-    ),
+    "score": (_one_concept(*SCORE, references="photos"), (*SCORE, "concept")),
+    "check": (_one_concept(*CHECK), (*CHECK, "concept")),
+    "export": (_one_concept(*EXPORT, own=True, out=True), (*EXPORT, "concept")),
+    "publish": (_publish, (*PUBLISH, "concept")),
+    "swap": (_with_pictures("photo", "where", plain=SWAP), (*SWAP, "photo", "where", "concept")),
+    "try-on": (_with_pictures("person", "garment", "where", plain=TRY_ON), (*TRY_ON, "person", "garment", "where")),
+    "compare": (_compare, (*COMPARE, "concepts", "seed", "count", "seeds", "base_too")),
     "look": (_look, ("subject", "which")),
-    "estimate": (
-        _estimate,
-        *(
-            (
-                "subject",
-                "goal",
-                "method",
-                "settings",
-                "kind",
-                "noun",
-                "num_pictures",
-                "budget",
-                "photographs",
-                "measure",
-            ),
-        ),
-    ),
-    "states": (_states, ("concept", "prompts", "seed", "steps", "guidance")),
+    "estimate": (_estimate, (*ESTIMATE, "subject")),
+    "states": (_states, (*STRIP, "concept")),
     "merge": (_merge, ("concepts", "by", "weights", "name")),
     "converse": (read_turn, PAYLOAD),
     "import": (_import, ("file", "filename", "name", "noun", "says", "partial")),

@@ -25,12 +25,13 @@ def check_settings(method: str, given: object) -> None:
     if not isinstance(given, Mapping):
         raise InputError(f"settings must be a table, not {str(given)[:80]!r}")
     # without a method, one is chosen later, and any may be
+    where = f" of {method}" if method else ""
     possible = ([method] if method else list(methods())) if given else []
     for setting in (each for name in possible for each in settings(find(name)) if each.name in given):
         if opens(setting) and given[setting.name] not in allowed(setting):
             raise InputError(
-                f"{setting.name}{f' of {method}' if method else ''} names a file, a model or code on the server, which only its operator may "
-                "name; leave it out"
+                f"{setting.name}{where} names a file, a model or code on the server, which only its operator may name; "
+                "leave it out"
             )
 
 
