@@ -6,52 +6,16 @@ in the file store (`files.py`); no table holds a path.
 
 from __future__ import annotations
 
-import uuid
-from datetime import UTC, datetime
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    DateTime,
-    ForeignKey,
-    Index,
-    Integer,
-    String,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
-)
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-ID = String(32)
-HASH = String(64)
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """An aware time in UTC, also in SQLite, which stores times without a zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        return value.astimezone(UTC) if value is not None else None
-
-    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
-
-
-class Table(DeclarativeBase):
-    type_annotation_map: ClassVar[Any] = {datetime: UtcTime, dict[str, Any]: JSON, list[Any]: JSON}
+from .columns import HASH, ID
+from .columns import Table as Table
+from .columns import new_id as new_id
+from .columns import now as now
 
 
 class User(Table):
@@ -63,7 +27,7 @@ class User(Table):
     name: Mapped[str] = mapped_column(String(64), unique=True)
     role: Mapped[str] = mapped_column(String(16), default="member")  # "admin" or "member"
     disabled: Mapped[bool] = mapped_column(Boolean, default=False)
-    most_jobs: Mapped[int] = mapped_column(Integer, default=0)  # jobs that wait or run at the same time
+    most_jobs: Mapped[int] = mapped_column(Integer, default=0)  # jobs that wait, run or are paused
     most_seconds: Mapped[int] = mapped_column(Integer, default=0)  # seconds of work within 24 hours
     most_bytes: Mapped[int] = mapped_column(BigInteger, default=0)  # bytes of the files that the user keeps
     created: Mapped[datetime] = mapped_column(default=now)
@@ -134,9 +98,7 @@ class Reference(Table):
     subject_id: Mapped[str] = mapped_column(ForeignKey("subjects.id"), index=True)
     position: Mapped[int] = mapped_column(Integer, default=0)
     sha256: Mapped[str] = mapped_column(HASH)
-    filename: Mapped[str] = mapped_column(
-        String(255), default=""
-    )  # for people to recognise it; nothing is opened by it
+    filename: Mapped[str] = mapped_column(String(255), default="")  # for people to recognise it; it opens nothing
     caption: Mapped[str] = mapped_column(Text, default="")
     mask: Mapped[str] = mapped_column(HASH, default="")  # white where the subject is
     in_training: Mapped[bool] = mapped_column(Boolean, default=True)  # False: left out of training
@@ -169,7 +131,7 @@ class Concept(Table):
 
 
 class Share(Table):
-    """Leave for another user to see a concept and paint with it."""
+    """The permission of another user to see a concept and paint with it."""
 
     __tablename__ = "shares"
     __table_args__ = (UniqueConstraint("concept_id", "user_id"),)
@@ -204,7 +166,7 @@ class Job(Table):
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)  # done, total, eta, losses
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
     failure: Mapped[str] = mapped_column(Text, default="")
-    checkpoint: Mapped[dict[str, Any]] = mapped_column(default=dict)  # name in the job's folder -> SHA-256
+    checkpoint: Mapped[dict[str, Any]] = mapped_column(default=dict)  # see `checkpoints.JobFolder.store`
     worker: Mapped[str] = mapped_column(String(128), default="")
     lease: Mapped[datetime | None] = mapped_column(default=None)
     claimed: Mapped[datetime | None] = mapped_column(default=None)  # when the worker took it
@@ -243,9 +205,8 @@ class Picture(Table):
     parent_id: Mapped[str | None] = mapped_column(ID, default=None)  # picture that it was made from
     scores: Mapped[dict[str, Any]] = mapped_column(default=dict)  # likeness, prompt accuracy
     favourite: Mapped[bool] = mapped_column(Boolean, default=False)
-    purpose: Mapped[str] = mapped_column(
-        String(16), default="gallery"
-    )  # "gallery", "sample", "preview", "compare", "state"
+    # "gallery", "sample", "preview", "compare" or "state"
+    purpose: Mapped[str] = mapped_column(String(16), default="gallery")
     created: Mapped[datetime] = mapped_column(default=now)
     deleted: Mapped[datetime | None] = mapped_column(default=None)
 
@@ -263,6 +224,8 @@ class Board(Table):
 
 
 class BoardPicture(Table):
+    """A picture on a board."""
+
     __tablename__ = "board_pictures"
 
     board_id: Mapped[str] = mapped_column(ForeignKey("boards.id"), primary_key=True)
@@ -270,6 +233,8 @@ class BoardPicture(Table):
 
 
 class Conversation(Table):
+    """A conversation about pictures: a tree of turns."""
+
     __tablename__ = "conversations"
 
     id: Mapped[str] = mapped_column(ID, primary_key=True, default=new_id)
@@ -311,7 +276,7 @@ class Answer(Table):
 
 
 class Audit(Table):
-    """An act: its user, its time."""
+    """An act of a user, and its time."""
 
     __tablename__ = "audit"
 
