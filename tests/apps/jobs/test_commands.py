@@ -18,7 +18,18 @@ from limner.apps.cli.main import main
 from limner.apps.jobs.database import Database, open_database
 from limner.apps.jobs.files import Files, open_files
 from limner.apps.jobs.queue import submit
-from limner.apps.jobs.tables import Concept, Conversation, Job, JobEvent, Picture, Reference, Subject, Turn
+from limner.apps.jobs.tables import (
+    Audit,
+    Concept,
+    Conversation,
+    Job,
+    JobEvent,
+    Picture,
+    Reference,
+    Subject,
+    Token,
+    Turn,
+)
 from limner.apps.jobs.uploads import store
 from limner.apps.jobs.users import create_user, user_of_token
 from limner.apps.jobs.worker import Worker
@@ -111,9 +122,7 @@ def test_a_training_whose_worker_is_killed_ends_at_the_same_bits(
     assert one.keys() == other.keys()
     assert all(one[name].equal(other[name]) for name in one)
     assert job(database, disturbed).attempts == 2
-    updates = [
-        event["done"] for event in events(database, disturbed) if event["event"] == "update_done"
-    ]  # fmt: skip
+    updates = [event["done"] for event in events(database, disturbed) if event["event"] == "update_done"]
     assert updates[-1] == STEPS
     assert not (tmp_path / "data" / "work" / "jobs" / disturbed).exists()
 
@@ -207,6 +216,12 @@ def test_users_and_tokens_from_the_command_line(tmp_path: Path, capsys: pytest.C
     assert [(row["name"], row["tokens"], row["disabled"]) for row in run("list")] == [
         *(("ann", 2, False), ("bob", 1, False))
     ]
+    with database.reading() as session:
+        token = session.scalars(select(Token).where(Token.label == "laptop")).one()
+        assert set(session.scalars(select(Audit.user_id))) == {""}  # the operator's acts, and no user's
+    run("revoke", token.id)
+    assert user_of_token(database, again["token"]) is None
+    assert user_of_token(database, made["token"]) is not None
     run("disable", "ann")
     assert user_of_token(database, made["token"]) is None
     assert main(["users", "token", *places]) != 0

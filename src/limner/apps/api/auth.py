@@ -198,7 +198,7 @@ def _open_session(services: Services, user_id: str, token_id: str) -> str:
     over = or_(Token.revoked.is_not(None), Token.created < now() - timedelta(days=SESSION_DAYS))
     with services.database.session() as session:
         session.execute(delete(Token).where(Token.user_id == user_id, Token.label.startswith(SESSION), over))
-    return create_token(services.database, user_id, label=f"{SESSION}{token_id}")
+    return create_token(services.database, user_id, label=f"{SESSION}{token_id}", by=user_id)
 
 
 @router.post("/logout")

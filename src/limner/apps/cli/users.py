@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 from limner.core.wording import counted
+from limner.errors import InputError
 
 from .common import out
 from .flags import add_command
@@ -46,10 +47,10 @@ def add_to(commands: Any) -> None:
 
 
 def users(given: argparse.Namespace) -> None:
+    """Do the action, and print the user, the token or the list."""
     with needs_studio():
         from limner.apps.jobs import users as store
         from limner.apps.jobs.database import open_database
-        from limner.errors import InputError
 
     if given.action != "list" and not given.name:
         raise InputError(f"`limner users {given.action}` needs a name: limner users {given.action} NAME")

@@ -75,6 +75,8 @@ def work(given: argparse.Namespace) -> None:
     about["data"] = data / "work"
     with until_terminated() as until:
         if given.ray:
+            if given.name:
+                raise InputError("--name is for one worker; the workers of --ray name themselves")
             _on_ray(given, place, store, about, until)
             return
         if given.workers != 1 or given.gpus:

@@ -44,7 +44,7 @@ def create_user(
         most_jobs: jobs that wait, run or are paused at the same time.
         most_seconds: seconds of work within 24 hours.
         most_bytes: bytes of files.
-        by: id of the admin who does this, for the audit.
+        by: id of the admin who does this, for the audit; empty for the operator at the command line.
     """
     if not NAME.fullmatch(name):
         raise InputError(
@@ -107,14 +107,19 @@ def set_disabled(database: Database, name: str, disabled: bool, *, by: str = "")
 
 
 def create_token(database: Database, user_id: str, *, label: str = "", by: str = "") -> str:
-    """Add a token for a user and return its text, which is kept nowhere else: the table has its SHA-256."""
+    """Add a token for a user and return its text, which is kept nowhere else: the table has its SHA-256.
+
+    Args:
+        label: words to tell tokens apart.
+        by: id of the user who does this, for the audit; empty for the operator at the command line.
+    """
     secret = PREFIX + secrets.token_urlsafe(32)
     with database.session() as session:
         if session.get(User, user_id) is None:
             raise InputError(f"there is no user {user_id[:40]!r}")
         token = Token(id=new_id(), user_id=user_id, sha256=_hashed(secret), label=label[:64])
         session.add(token)
-        audit(session, by or user_id, "token.create", token.id, user=user_id, label=token.label)
+        audit(session, by, "token.create", token.id, user=user_id, label=token.label)
     return secret
 
 
