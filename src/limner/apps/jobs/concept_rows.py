@@ -30,14 +30,15 @@ def add_concepts(session: Session, made: Made) -> list[str]:
         header = read_header(path)
         sha256 = made.stored[stem]
         subject = _subject_of(made, stem)
-        card = header.get("subject") or {}
+        card = header.get("subject")
+        card = card if isinstance(card, Mapping) else {}
         row = Concept(
             id=concept_id(made, stem),
             owner_id=made.job.owner_id,
             name=_free_name(session, made.job.owner_id, stem, concept_id(made, stem)),
             handle=str(header.get("handle") or f"<{stem}>")[:128],
-            noun=str((card.get("noun") if isinstance(card, Mapping) else "") or "")[:64],
-            kind=str((card.get("kind") if isinstance(card, Mapping) else "") or "object")[:16],
+            noun=str(card.get("noun") or "")[:64],
+            kind=str(card.get("kind") or "object")[:16],
             method=str(header.get("method", ""))[:64],
             base=str((header.get("base") or {}).get("name", ""))[:255],
             sha256=sha256,
@@ -88,8 +89,9 @@ def _free_name(session: Session, owner: str, name: str, id: str) -> str:
             select(Concept.name).where(Concept.owner_id == owner, Concept.deleted.is_(None), Concept.id != id)
         )
     )
-    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(each for each in names if each not in taken)[:64]
+    # the column holds 64 characters
+    names = itertools.chain([name[:64]], (f"{name[:56]}-{number}" for number in itertools.count(2)))
+    return next(each for each in names if each not in taken)
 
 
 def update_concept(session: Session, made: Made) -> None:
@@ -127,5 +129,5 @@ def diagnosis_of(text: str) -> dict[str, Any]:
     from limner.evaluation.diagnose import ADVICE
 
     label = text.split(":", 1)[0]
-    finding, advice = ADVICE.get(label, ("", ""))  # type: ignore[call-overload]
+    finding, advice = next((words for known, words in ADVICE.items() if known == label), ("", ""))
     return {"label": label, "finding": finding, "advice": advice}

@@ -75,13 +75,12 @@ def open_database(url: str) -> Database:
     database = Database(_engine(address))
     try:
         _migrate(database.engine)
-    except OperationalError as error:
+    except Exception as error:  # whatever it is, no connection stays open
         database.close()
-        raise InputError(
-            f"the database {address.render_as_string()} cannot be opened: {str(error.orig)[:300]}"
-        ) from error
-    except Exception as error:
-        database.close()
+        if isinstance(error, OperationalError):
+            raise InputError(
+                f"the database {address.render_as_string()} cannot be opened: {str(error.orig)[:300]}"
+            ) from error
         if "file is not a database" in str(error):
             raise FileError(f"{address.database} is not a database of SQLite; choose another file") from error
         raise

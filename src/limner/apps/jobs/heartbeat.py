@@ -65,7 +65,7 @@ class Heartbeat:
                 self.ending = "lost"
                 return
             except Exception as error:
-                # after the lease, another worker may have the job
+                # whatever it is, the next try may succeed; once the lease has run out, another worker may have the job
                 log.warning("the lease of job %s was not renewed: %s", self.job_id, error)
                 if time.monotonic() - self._renewed > self.lease:
                     self.ending = "lost"

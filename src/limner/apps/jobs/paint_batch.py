@@ -66,7 +66,7 @@ def paint_batch(
     for choice, own in by_choice.items():
         try:
             base = open_base(choice)
-        except Exception as error:
+        except Exception as error:  # it belongs to the orders on this base
             yield from (Outcome(number, error, 1) for number, _, _ in own)
         else:
             yield from _paint_on(base, own, hot, most)
@@ -86,7 +86,7 @@ def _paint_on(
     for number, order, concepts in orders:
         try:
             checked = _check(base, number, order, concepts, hot)
-        except Exception as error:
+        except Exception as error:  # it belongs to this order alone
             yield Outcome(number, error, 1)
             continue
         if checked.together:
@@ -136,7 +136,7 @@ def _halved(paint: Callable[[Sequence[_Checked]], list[Picture]], part: Sequence
     causes it, and a run that is too large for the memory gets smaller."""
     try:
         pictures = paint(part)
-    except Exception as error:
+    except Exception as error:  # it belongs to one of these orders, which halving finds
         if isinstance(error, torch.OutOfMemoryError) and torch.cuda.is_available():
             torch.cuda.empty_cache()
         if len(part) == 1:
