@@ -54,7 +54,6 @@ def test_attention_in_the_boxes_rises_with_the_loss_scale(base: Any, rex: Subjec
     (own,) = recipe.painting.latents  # scale 30
     ways = (layout_guidance(scale=0.0), own, layout_guidance(scale=100.0))  # in the same steps
     found = [float(losses(base, recipe, way).mean()) for way in ways]
-    print("FOUND", found)
     assert found[0] > found[1] + 0.003
     assert found[1] > found[2] + 0.003
 

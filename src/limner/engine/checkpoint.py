@@ -40,7 +40,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 class TrainingPaused(Exception):
-    """Training ended before its last update because someone asked for a pause; its checkpoint is on disk."""
+    """Training ended before its last update because a pause was asked for; its checkpoint is in the run's folder."""
 
 
 @dataclass(frozen=True)
