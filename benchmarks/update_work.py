@@ -37,7 +37,8 @@ def seconds_of(base: Any, subject: Any, method: str) -> float:
     function = find(method)
     usual = {setting.name: setting.default for setting in settings(function)}
     few = {name: UPDATES for name in tuned_by(method) if name.endswith("steps") and usual[name]}
-    few |= {name: 2 for name in ("num_class_pictures",) if name in usual}
+    if "num_class_pictures" in usual:
+        few["num_class_pictures"] = 2
     taken = estimate.update_seconds(base, subject, method, few)
     stages = function(subject).tuning
     return sum(statistics.median(taken[k]) * stage.steps for k, stage in enumerate(stages) if k in taken)

@@ -175,16 +175,13 @@ def measured_json() -> str:
 
 
 def facts_json() -> str:
-    """Framework of each method, whether subjects learn together, and where they were measured peak memory
-    (benchmarks/memory.py) and the work of training (benchmarks/update_work.py); and the seconds of a picture. Read by
-    programs that do not load torch."""
-    path = ROOT / "results" / "memory.json"
-    peaks = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    path = ROOT / "results" / "update_work.json"
-    work = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    more = {"memory": peaks, "work": work}
+    """The facts about methods that programs read without torch: those of `compute_facts`; peak memory
+    (benchmarks/memory.py) and the work of training (benchmarks/update_work.py), where they were measured; and the
+    seconds of a picture of the base alone."""
+    more = {"memory": ROOT / "results" / "memory.json", "work": ROOT / "results" / "update_work.json"}
+    figures = {key: json.loads(path.read_text(encoding="utf-8")) for key, path in more.items() if path.exists()}
     rows = {
-        name: compute_facts(name) | {key: values[name] for key, values in more.items() if name in values}
+        name: compute_facts(name) | {key: values[name] for key, values in figures.items() if name in values}
         for name in methods()
     }
     units = read_results(ROOT / "results" / "bench.json")["units"]

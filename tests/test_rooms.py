@@ -62,7 +62,7 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
 
 @cache
 def graph() -> dict[str, list[tuple[str, str]]]:
-    """What each module imports."""
+    """Module -> its imports."""
     return {name: sorted(set(imports(path))) for name, path in MODULES.items() if name}
 
 

@@ -51,11 +51,11 @@ def losses(base: Any, recipe: Recipe, *operations: Any) -> Tensor:
 
 def test_attention_in_the_boxes_rises_with_the_loss_scale(base: Any, rex: Subject) -> None:
     recipe = methods()["layout_control"](rex)
-    (own,) = recipe.painting.latents  # scale 30, in fewer steps
-    ways = (layout_guidance(scale=0.0, until=0.3), own, layout_guidance(scale=100.0, until=0.3))
+    (own,) = recipe.painting.latents  # scale 30
+    ways = (layout_guidance(scale=0.0), own, layout_guidance(scale=100.0))  # in the same steps
     found = [float(losses(base, recipe, way).mean()) for way in ways]
     assert found[0] > found[1] + 0.003
-    assert found[0] > found[2] + 0.006
+    assert found[1] > found[2] + 0.003
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])

@@ -22,7 +22,8 @@ from limner.methods import methods
 from limner.parts.fusion.decoupled_cross_attention import STATES
 from limner.parts.parameters import learned
 from limner.parts.sources.styles import styles_of
-from limner.pocket.style_corpus import NUM_VIEWS, styles
+from limner.pocket.seeded_corpus import NUM_VIEWS
+from limner.pocket.style_corpus import styles
 from limner.workflows.pretrain import over
 from tests.helpers import begun_weights, same, state
 

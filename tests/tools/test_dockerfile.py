@@ -15,7 +15,7 @@ LINES = [line.strip() for line in TEXT.splitlines() if line.strip() and not line
 
 
 def rest_of(instruction: str) -> list[str]:
-    """What follows each line's instruction of this name."""
+    """The arguments of every instruction of this name."""
     return [line.partition(" ")[2].strip() for line in LINES if line.startswith(f"{instruction} ")]
 
 

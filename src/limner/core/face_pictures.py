@@ -107,8 +107,8 @@ class FacesSeen:
 def faces_seen(
     pictures: Sequence[Photograph], networks: FaceNetworks, *, which: int | None = None
 ) -> tuple[list[FacesSeen], str]:
-    """The faces in each picture, as `faces_alone` sees them, without cutting them out; and the reason where it is not
-    clear which person is meant, else empty. The arguments are those of `faces_alone`."""
+    """The faces in each picture, as `faces_alone` sees them, without cutting them out; and the reason why it is not
+    clear which person is meant, empty where it is clear. The arguments are those of `faces_alone`."""
     detected = [tuple(networks.find(picture.image)) if picture.image is not None else () for picture in pictures]
     faults = [tuple(_fault(face) for face in faces) for faces in detected]
     shown = []

@@ -40,7 +40,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 class TrainingPaused(Exception):
-    """Training ended before its last update because someone asked for a pause; its checkpoint is on disk."""
+    """Training ended before its last update because a pause was asked for; its checkpoint is in the run's folder."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def run_updates(
         resume: go on from a checkpoint in the folder.
         watch: called with every update; training ends where it returns True.
         spread: how updates are divided over processes. The main process writes, and all stop together.
-        pause: called after every update. Where it returns True, the checkpoint is written and `TrainingPaused` raised.
+        pause: called after every update. Where it returns True, the checkpoint is written (with a folder alone) and
+            `TrainingPaused` raised.
     """
     if not stages:
         with attach(base, (adapter,)) as adapted:

@@ -18,7 +18,7 @@ class garments(SeededCorpus):
     """Garments of the pocket world, with NUM_VIEWS pictures of each on different people, in different places, light and
     poses. The corpus is seeded: garment k is always the same. Masks show the garment.
 
-    individuals: number of garments; 0 takes INDIVIDUALS
+    individuals: number of garments; 0 takes `usual`
     """
 
     plural = "garments"

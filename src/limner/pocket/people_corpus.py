@@ -18,7 +18,7 @@ class people(SeededCorpus):
     """People of the pocket world, with NUM_VIEWS pictures of each in different clothes, places, light and poses. The
     corpus is seeded: person k is always the same. Masks show the head: face, hair and ears.
 
-    individuals: number of people; 0 takes INDIVIDUALS
+    individuals: number of people; 0 takes `usual`
     """
 
     plural = "people"

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-INDIVIDUALS, NUM_VIEWS = 256, 4
+NUM_VIEWS = 4
 
 
 @dataclass(frozen=True)
 class SeededCorpus:
     """NUM_VIEWS pictures of each individual; pictures k * NUM_VIEWS and following show individual k.
 
-    individuals: number of individuals; 0 takes INDIVIDUALS
+    individuals: number of individuals; 0 takes `usual`
     """
 
     plural: ClassVar[str]  # word for the individuals: "people"
+    usual: ClassVar[int] = 256  # number of individuals where none is given
     beside: ClassVar[str] = ""  # end of the line that describes the corpus
 
     individuals: int = 0
@@ -43,15 +43,5 @@ class SeededCorpus:
 
     @property
     def subjects(self) -> Sequence[Sequence[int]]:
-        count = self.individuals or INDIVIDUALS
+        count = self.individuals or self.usual
         return [range(k * NUM_VIEWS, (k + 1) * NUM_VIEWS) for k in range(count)]
-
-    @abstractmethod
-    def caption(self, picture: int, name: str, *, seed: int) -> str: ...
-
-    @abstractmethod
-    def looks(self, picture: int) -> str: ...
-
-    def text(self, number: int) -> str:
-        picture = number % (len(self.subjects) * NUM_VIEWS)
-        return self.caption(picture, self.looks(picture), seed=number)

@@ -3,49 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from .seeded_corpus import NUM_VIEWS, SeededCorpus
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-INDIVIDUALS, NUM_VIEWS = 510, 4
-
 
 @dataclass(frozen=True)
-class styles:
+class styles(SeededCorpus):
     """Individual styles, NUM_VIEWS pictures in each: other toys in other scenes. The corpus is seeded: style k is
     always the same. Captions name what a picture shows, and nothing of its style. Masks show the toy.
 
-    individuals: number of styles; 0 takes INDIVIDUALS
+    individuals: number of styles; 0 takes `usual`
     """
 
-    individuals: int = 0
-
-    @property
-    def name(self) -> str:
-        return "styles"
-
-    @property
-    def fingerprint(self) -> str:
-        return f"styles, {len(self.subjects)} of {NUM_VIEWS}, first edition"
-
-    @property
-    def record(self) -> Mapping[str, Any]:
-        count = len(self.subjects)
-        about = dict.fromkeys(("pictures", "captions", "masks"), count * NUM_VIEWS)
-        known = {"name": self.name, "fingerprint": self.fingerprint, "subjects": count}
-        return {**known, **about, "left_out": {}, "noticed": {}}
-
-    def __str__(self) -> str:
-        count = len(self.subjects)
-        return f"styles: {count * NUM_VIEWS} pictures in {count} styles, none of which is in a benchmark"
-
-    @property
-    def subjects(self) -> Sequence[Sequence[int]]:
-        count = self.individuals or INDIVIDUALS
-        return [range(k * NUM_VIEWS, (k + 1) * NUM_VIEWS) for k in range(count)]
+    plural = "styles"
+    usual = 510
+    beside = ", none of which is in a benchmark"
 
     def noun(self, picture: int) -> str:
         """Class noun of the toy that the picture shows."""

@@ -127,7 +127,6 @@ class _ByRows:
 
         self.layer, self.changes, self.rows, self.lives, self.room = layer, changes, rows, lives, room
         self.place_of = {place: k for k, place in enumerate(changes)}
-
         self.own = OwnWeights(rows, {place: functools.partial(self._weight, place) for place in changes})
         self.cache: dict[tuple[str, int], Tensor] = {}  # only in sampling, where parameters do not change
 
