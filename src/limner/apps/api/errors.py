@@ -14,13 +14,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from limner.apps.jobs.access import NotFound
 from limner.apps.jobs.gather import Busy, Closed
 from limner.apps.jobs.quotas import QuotaExceeded
 from limner.apps.jobs.tables import new_id
-from limner.core.escaping import html
 from limner.errors import (
     CheckError,
     FileError,
@@ -110,21 +109,12 @@ def error_body(error: ApiError) -> dict[str, Any]:
 
 
 def error_response(scope: Mapping[str, Any], error: ApiError) -> Response:
-    """The answer to a request that fails. `app.state.error_page` may draw the page for browsers."""
+    """The answer to a request that fails: JSON for programs; `app.state.error_page` draws the page for browsers."""
     if is_for_programs(scope.get("path", "")):
         return JSONResponse(error_body(error), error.status, headers=error.headers)
-    draw = getattr(getattr(scope.get("app"), "state", None), "error_page", None)
-    if draw is not None:
-        response: Response = draw(Request(dict(scope)), error)
-        response.headers.update(error.headers)
-        return response
-    return plain_page(error)
-
-
-def plain_page(error: ApiError) -> Response:
-    page = "<!doctype html><title>limner: {status}</title><h1>{status}</h1><p>{message}</p>"
-    text = html(page, status=error.status, message=str(error))
-    return HTMLResponse(text, error.status, headers=error.headers)
+    response: Response = scope["app"].state.error_page(Request(dict(scope)), error)
+    response.headers.update(error.headers)
+    return response
 
 
 def failure_response(scope: Mapping[str, Any], error: Exception) -> Response:

@@ -102,8 +102,8 @@ def config_of(given: argparse.Namespace) -> Config:
 
 def check_login(config: Config, given: argparse.Namespace) -> None:
     """Raise `InputError` for a server with login that nobody could log in to."""
-    from limner.apps.api.serve import count_tokens
     from limner.apps.jobs.database import open_database
+    from limner.apps.jobs.users import count_tokens
 
     if not config.needs_login:
         return

@@ -11,7 +11,8 @@ from sqlalchemy import String, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import ID, mine
+from limner.apps.api.routes.common import mine
+from limner.apps.jobs.access import ID
 from limner.apps.jobs.tables import (
     Board,
     BoardPicture,

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from limner.apps.jobs.access import ID
 from limner.apps.jobs.tables import Concept, User
 from limner.core.headers import subject_cards
 
 from ..errors import ApiError
-from ..routes.common import ID, mine
+from ..routes.common import mine
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -118,8 +119,11 @@ def name_concepts(prompt: str, concepts: Sequence[Chosen], negative: str = "") -
 def _name(prompt: str, cards: Sequence[Mapping[str, Any]]) -> str:
     named = prompt
     for card in cards:
-        pattern = rf"(?<![\w<]){re.escape(str(card.get('noun') or chr(0)))}(?![\w>])"
-        named = re.sub(pattern, lambda _, card=card: str(card["handle"]), named, count=1, flags=re.IGNORECASE)  # type: ignore[misc]
+        if not card.get("noun"):
+            continue
+        pattern = rf"(?<![\w<]){re.escape(str(card['noun']))}(?![\w>])"
+        if match := re.search(pattern, named, re.IGNORECASE):
+            named = f"{named[: match.start()]}{card['handle']}{named[match.end() :]}"
     if named != prompt:
         return named
     handle = str(cards[0]["handle"])
