@@ -11,8 +11,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
+from limner.apps.jobs.gather import PaintOrder
 from limner.apps.jobs.quotas import check_quota
 from limner.apps.jobs.tables import Job, Picture, User, new_id, now
 from limner.apps.jobs.wishes import wish
@@ -22,7 +24,7 @@ from limner.errors import InputError
 from ..errors import ApiError
 from ..routes.common import add_job, store
 from .answers import Answered
-from .fields import Edit
+from .fields import KEPT_BY_DEFAULT, Edit
 from .naming import Chosen, name_concepts, named_concepts
 
 if TYPE_CHECKING:
@@ -117,7 +119,6 @@ async def _by_painter(request: Request, services: Services, planned: Plan) -> As
 
 def _order(services: Services, planned: Plan) -> list[Future[Any]]:
     """Order each picture. Paths are those of the store's local copies, which the server names."""
-    from limner.apps.jobs.gather import PaintOrder
 
     def local(sha256: str, suffix: str) -> Any:
         return services.local(sha256, suffix) if sha256 else None
@@ -140,11 +141,12 @@ def _order(services: Services, planned: Plan) -> list[Future[Any]]:
             negative=payload["negative"],
             onto=local(planned.canvas, ".png"),
             where=local(planned.mask, ".png"),
-            start=payload.get("start", 0.3),
+            start=payload.get("start", KEPT_BY_DEFAULT),
         )
         try:
             futures.append(services.painter.submit(order))
         except Exception:
+            # whatever refuses an order, nobody will wait for those before it
             for future in futures:
                 future.cancel()
             raise
@@ -257,8 +259,6 @@ def _over(services: Services, number: str) -> Job | None:
 
 
 def _pictures(services: Services, user: User, number: str) -> list[Picture]:
-    from sqlalchemy import select
-
     with services.database.reading() as session:
         wanted = select(Picture).where(Picture.job_id == number, Picture.owner_id == user.id, Picture.deleted.is_(None))
         return list(session.scalars(wanted.order_by(Picture.seed)))

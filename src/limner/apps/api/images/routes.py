@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import time
@@ -205,8 +204,6 @@ async def _stream(
             event = await run_in_threadpool(stream_event, kind, planned.fields, picture, index, **about)
             index += 1
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
-    except asyncio.CancelledError:
-        raise
     except LimnerError as error:
         yield f"event: error\ndata: {json.dumps({'type': 'error', **error_body(as_api_error(error))})}\n\n"
     except Exception as error:

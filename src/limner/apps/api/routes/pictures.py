@@ -125,7 +125,12 @@ def metadata_of(data: bytes) -> Record:
     known = ("prompt", "seed", "concepts", "base", "settings")
     if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
         raise FileError("the picture's settings are not limner's; drop a picture that limner painted")
-    return json.loads(json.dumps({name: record[name] for name in known if name in record}, allow_nan=False))  # type: ignore[no-any-return]
+    found = {name: record[name] for name in known if name in record}
+    try:
+        json.dumps(found, allow_nan=False)
+    except ValueError as error:
+        raise FileError("the picture's settings hold a number that is not finite; limner did not write them") from error
+    return found
 
 
 @router.get("/{number}")

@@ -16,7 +16,7 @@ from limner.errors import InputError
 
 from ..errors import ApiError
 from ..fields import Fields, Line, Record, check_line, check_text
-from ..uploads import UploadedPicture, check_picture, read_form, read_upload
+from ..uploads import UploadedPicture, check_picture, plain_filename, read_form, read_upload
 from .common import Me, Work, add_job, find_own, note, picture_kind, store
 from .records import subject_record
 
@@ -144,8 +144,6 @@ async def read_picture(file: UploadFile, limits: Any, *, mask: bool = False) -> 
 
 
 def _stem(filename: str | None) -> str:
-    from ..uploads import plain_filename
-
     return plain_filename(filename).rpartition(".")[0] or plain_filename(filename)
 
 
