@@ -63,14 +63,13 @@ class Authentication(HttpMiddleware):
         else:
             token, ambient = _given(Headers(scope=scope))
             if token:
-                found = await anyio.to_thread.run_sync(user_of_token, services.database, token)
-                if found is None:
+                known = await anyio.to_thread.run_sync(user_of_token, services.database, token)
+                if known is None:
                     # other users of the address, behind one proxy, still get in by tokens that are valid
-                    check_failures(services, address)
-                    services.failures.take(address)
+                    count_failure(services, address)
                 else:
-                    state["user"], state["ambient"] = found[0], ambient
-                    state["login"] = found[1].id if ambient else ""
+                    state["user"], state["ambient"] = known[0], ambient
+                    state["login"] = known[1].id if ambient else ""
         user = state["user"]
         check_rate(services.rates, user.id if user is not None else f"address {address}")
         if user is None and path not in OPEN:
@@ -82,11 +81,12 @@ class Authentication(HttpMiddleware):
             )
 
 
-def check_failures(services: Services, address: str) -> None:
-    """Raise `ApiError` for an address that sent too many wrong tokens."""
+def count_failure(services: Services, address: str) -> None:
+    """Count a wrong token of an address. Raises `ApiError` where it sent too many."""
     if services.failures.is_empty(address):
         text = "too many wrong tokens came from this address; try again in a minute"
         raise ApiError(429, "too_many_failures", text, headers={"Retry-After": "60"})
+    services.failures.take(address)
 
 
 def _given(headers: Headers) -> tuple[str, bool]:
@@ -121,19 +121,18 @@ async def log_in(request: Request) -> Response:
     address = request.client.host if request.client else ""
     form = await request.form(max_files=0, max_fields=10)
     token = str(form.get("token", "")).strip()
-    found = await anyio.to_thread.run_sync(user_of_token, services.database, token) if token else None
+    known = await anyio.to_thread.run_sync(user_of_token, services.database, token) if token else None
     wants_json = "application/json" in request.headers.get("accept", "")
     # a cookie's secret opens no further login: revoking the token that it stands on would not reach that one
-    if found is None or found[1].label.startswith(SESSION):
-        check_failures(services, address)
-        services.failures.take(address)
+    if known is None or known[1].label.startswith(SESSION):
+        count_failure(services, address)
         text = "this token is not valid"
         if wants_json:
             raise ApiError(401, "invalid_token", text)
         page: Response = request.app.state.login_page(request, text, 401)
         return page
-    user, known = found
-    secret = await anyio.to_thread.run_sync(_open_session, services, user.id, known.id)
+    user, token_row = known
+    secret = await anyio.to_thread.run_sync(_open_session, services, user.id, token_row.id)
     target = _local(str(form.get("next", "/")))
     response: Response = JSONResponse({"user": user.name}) if wants_json else RedirectResponse(target, 303)
     response.set_cookie(

@@ -135,18 +135,18 @@ def add_error_handlers(app: FastAPI) -> None:
     """Answer every exception of a route."""
 
     @app.exception_handler(LimnerError)
-    async def of_limner(request: Request, error: LimnerError) -> Response:
+    async def answer_limner(request: Request, error: LimnerError) -> Response:
         api_error = as_api_error(error)
         if api_error.status >= 500:
             log.error("request.failed", path=request.url.path, exc_info=error)
         return error_response(request.scope, api_error)
 
     @app.exception_handler(RequestValidationError)
-    async def of_fields(request: Request, error: RequestValidationError) -> Response:
-        return error_response(request.scope, _of_fields(error))
+    async def answer_fields(request: Request, error: RequestValidationError) -> Response:
+        return error_response(request.scope, _describe_fields(error))
 
     @app.exception_handler(HTTPException)
-    async def of_http(request: Request, error: HTTPException) -> Response:
+    async def answer_http(request: Request, error: HTTPException) -> Response:
         codes = {404: "not_found", 405: "method_not_allowed", 400: "invalid_request"}
         texts = {404: f"there is nothing at {request.url.path[:200]}", 405: f"{request.method} is not answered here"}
         text = texts.get(error.status_code, str(error.detail))
@@ -154,7 +154,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return error_response(request.scope, ApiError(error.status_code, code, text, headers=error.headers))
 
 
-def _of_fields(error: RequestValidationError) -> ApiError:
+def _describe_fields(error: RequestValidationError) -> ApiError:
     """The first wrong field, in words."""
     first = error.errors()[0]
     place = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path", "header")]

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from limner.apps.jobs.access import ID
+from limner.apps.jobs.access import ID, visible
 from limner.apps.jobs.tables import Concept, User
 from limner.core.headers import subject_cards
 
 from ..errors import ApiError
-from ..routes.common import mine
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -61,7 +60,7 @@ def find_named(session: Session, name: str, user: User, base: str) -> Concept:
     """A concept by its name or id, or by "OWNER/NAME" where it is shared."""
     if "\0" in name:
         raise _unknown(name, base)
-    wanted = mine(Concept, user).join(User, User.id == Concept.owner_id).add_columns(User.name)
+    wanted = visible(Concept, user).join(User, User.id == Concept.owner_id).add_columns(User.name)
     plain = name.strip("<>")
     owner, _, last = plain.rpartition("/")
     wanted = wanted.where(Concept.id == plain if ID.fullmatch(plain) else Concept.name == last)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -18,12 +17,11 @@ from limner.apps.jobs.gather import PaintOrder
 from limner.apps.jobs.quotas import check_quota
 from limner.apps.jobs.tables import Job, Picture, User, new_id, now
 from limner.apps.jobs.wishes import wish
-from limner.core.provenance import png_fields
 from limner.errors import InputError
 
 from ..errors import ApiError
 from ..routes.common import add_job, store
-from .answers import Answered
+from .answers import Answered, png_file
 from .fields import KEPT_BY_DEFAULT, Edit
 from .naming import Chosen, name_concepts, named_concepts
 
@@ -192,18 +190,6 @@ def _store(services: Services, planned: Plan, job_id: str, seed: int, painted: A
         "pictures_in_batch": painted.rows,
     }
     return Answered(picture.image, picture.story, row.id, planned.prompt, seed, metrics)
-
-
-def png_file(image: Any, story: dict[str, Any]) -> bytes:
-    """A PNG with limner's record, as `Picture.save` writes it."""
-    from PIL.PngImagePlugin import PngInfo
-
-    about = PngInfo()
-    for name, text in png_fields(story, image.size).items():
-        about.add_itxt(name, text)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=about)
-    return buffer.getvalue()
 
 
 def _account(services: Services, planned: Plan, job_id: str, numbers: list[str], seconds: float, started: Any) -> None:

@@ -21,7 +21,7 @@ from ..errors import ApiError
 from ..fields import Fields, Line, Name, Record, check_line
 from ..services import Services
 from ..uploads import plain_filename, read_form, read_upload
-from .common import Me, Work, add_job, address_of, file_response, find_own, find_visible, mine, note, store
+from .common import Me, Work, add_job, address_of, file_response, find_own, find_visible, note, store
 from .records import concept_record
 
 router = APIRouter(prefix="/api/concepts", tags=["concepts"])
@@ -72,7 +72,7 @@ class State(Fields):
 @router.get("")
 def list_concepts(work: Work, me: Me) -> Record:
     """The user's concepts and those shared with the user, the newest first."""
-    wanted = mine(Concept, me).order_by(Concept.created.desc())
+    wanted = access.visible(Concept, me).order_by(Concept.created.desc())
     with work.database.reading() as session:
         return {"concepts": [concept_record(row, me) for row in session.scalars(wanted)]}
 
