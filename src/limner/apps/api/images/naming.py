@@ -118,11 +118,9 @@ def name_concepts(prompt: str, concepts: Sequence[Chosen], negative: str = "") -
 def _name(prompt: str, cards: Sequence[Mapping[str, Any]]) -> str:
     named = prompt
     for card in cards:
-        if not card.get("noun"):
-            continue
-        pattern = rf"(?<![\w<]){re.escape(str(card['noun']))}(?![\w>])"
-        if match := re.search(pattern, named, re.IGNORECASE):
-            named = f"{named[: match.start()]}{card['handle']}{named[match.end() :]}"
+        pattern = rf"(?<![\w<]){re.escape(str(card.get('noun') or chr(0)))}(?![\w>])"
+        handle = str(card["handle"]).replace("\\", r"\\")  # `re.sub` reads backslashes of the words that it puts in
+        named = re.sub(pattern, handle, named, count=1, flags=re.IGNORECASE)
     if named != prompt:
         return named
     handle = str(cards[0]["handle"])
