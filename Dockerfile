@@ -26,7 +26,7 @@ FROM python:${PYTHON}-slim-bookworm
 LABEL org.opencontainers.image.title="limner" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/limner /opt/limner
-# a user without rights: the data folder is all that it can write
+# a user without rights: it can write the data folder, its own home and /tmp
 RUN useradd --uid 10001 --create-home --home-dir /home/limner --shell /usr/sbin/nologin limner \
     && install --directory --owner limner --group limner --mode 0700 /data
 ENV PATH=/opt/limner/bin:$PATH \

@@ -96,6 +96,10 @@ def log_in(server: Server, name: str) -> TestClient:
 def test_a_browser_logs_in_and_out(server: Server) -> None:
     browser = log_in(server, "root")
     assert browser.get("/metrics").status_code == 200
+    kept = dict(browser.cookies)
+    token = browser.get("/settings").text.partition('name="form_token" value="')[2].partition('"')[0]
+    assert browser.post("/logout", data={"form_token": token}, follow_redirects=False).status_code == 303
+    assert TestClient(server.app, base_url=ADDRESS, cookies=kept).get("/api/me").status_code == 401
     assert server.anybody.post("/login", data={"token": "limner_wrong"}).status_code == 401
     with server.services.database.reading() as session:
         assert all(len(token.sha256) == 64 for token in session.scalars(select(Token)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +79,6 @@ def test_a_failure_of_the_server_is_tried_again(client: TestClient) -> None:
 
 def test_a_request_that_is_being_answered_is_not_begun_again(client: TestClient) -> None:
     services = client.app.state.services  # type: ignore[attr-defined]
-    services.painter.gate = threading.Event()
     submit = services.painter.submit
 
     def wait(order: Any) -> Any:
@@ -239,12 +237,14 @@ def test_a_form_of_thousands_of_fields_is_refused(client: TestClient) -> None:
 
 
 def test_logs_hold_no_secrets(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    from limner.apps.api.logs import hide_secrets
+    from limner.apps.api.logs import hide_secrets, set_up_logs
 
     assert hide_secrets(None, "", {"token": "limner_x", "path": "/"}) == {"token": "hidden", "path": "/"}
+    set_up_logs()
     server.ann.get("/api/me")
     server.anybody.get("/api/me", headers={"Authorization": "Bearer limner_secretsecret"})
     text = "".join(capsys.readouterr())
+    assert text.count('"path": "/api/me"') == 2
     assert "limner_" not in text
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import json
+import zipfile
 from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from starlette.testclient import TestClient
 
 from limner.apps.jobs.gather import Busy
@@ -91,6 +93,7 @@ def test_a_url_leads_to_this_servers_own_copy(server: Server) -> None:
 def test_several_files_come_in_an_archive(client: TestClient) -> None:
     answer = client.post(GENERATE, json={"prompt": "x", "n": 2, "response_format": "file"})
     assert answer.headers["content-type"] == "application/zip"
+    assert zipfile.ZipFile(io.BytesIO(answer.content)).namelist() == ["image_0.png", "image_1.png"]
 
 
 REFUSED = [
@@ -253,5 +256,9 @@ def test_a_picture_is_restored_from_its_file(client: TestClient) -> None:
         assert "metadata" in read, read
         read = read["metadata"]
         assert (read["prompt"], read["seed"], read["settings"]["steps"]) == ("a ball", 4, 9)
-    refused = client.post("/api/pictures/metadata", files={"picture": ("x.png", png())})
-    assert refused.json()["error"]["code"] == "invalid_file"
+    buffer, about = io.BytesIO(), PngInfo()
+    about.add_itxt("limner", '{"prompt": "a ball", "settings": {"guidance": NaN}}')
+    Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=about)
+    for data in (png(), buffer.getvalue()):
+        refused = client.post("/api/pictures/metadata", files={"picture": ("x.png", data)})
+        assert refused.json()["error"]["code"] == "invalid_file"

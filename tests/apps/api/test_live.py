@@ -26,10 +26,11 @@ from starlette.testclient import TestClient
 import limner
 from limner.apps.api.app import create_app
 from limner.apps.api.config import Config, Limits
-from limner.apps.api.serve import StudioServer, count_tokens, listen, make_server
+from limner.apps.api.serve import StudioServer, listen, make_server
 from limner.apps.cli.main import main
 from limner.apps.jobs.database import open_database
 from limner.apps.jobs.tables import Concept, Job, now
+from limner.apps.jobs.users import count_tokens
 from limner.core.subject import Subject
 from limner.errors import InputError
 

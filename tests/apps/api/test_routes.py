@@ -144,7 +144,7 @@ def test_ids_that_are_none_are_not_found(client: TestClient, number: str) -> Non
         assert client.get(f"/api/{noun}/{number}").status_code == 404, noun
 
 
-def test_a_share_lets_another_user_see_and_take_a_concept_but_not_change_it(server: Server) -> None:
+def test_a_share_lets_another_user_see_a_concept_but_not_take_or_change_it(server: Server) -> None:
     number = add_concept(server.services, "ann")
     server.ann.post(f"/api/concepts/{number}/shares", json={"user": "bob"}).raise_for_status()
     seen = server.bob.get(f"/api/concepts/{number}").json()
@@ -157,10 +157,13 @@ def test_a_share_lets_another_user_see_and_take_a_concept_but_not_change_it(serv
     assert server.bob.patch(f"/api/concepts/{number}", json={"name": "x"}).status_code == 404
     assert server.ann.get(f"/api/concepts/{number}/shares").json() == {"users": ["bob"]}
     assert server.ann.post(f"/api/concepts/{number}/shares", json={"user": "nobody"}).status_code == 404
-    with server.services.database.reading() as session:
-        assert user_named(session, "bob").name == "bob"
-    audit = [row["action"] for row in server.root.get("/api/audit").json()["audit"]]
-    assert "concept.share" in audit
+    for _ in range(2):
+        server.ann.post(f"/api/concepts/{number}/shares", json={"user": "bob"}).raise_for_status()
+    assert server.ann.delete(f"/api/concepts/{number}/shares/bob").json() == {"users": []}
+    assert server.ann.delete(f"/api/concepts/{number}/shares/bob").status_code == 404
+    audit = [row for row in server.root.get("/api/audit").json()["audit"] if row["about"] == number]
+    assert [row["action"] for row in audit[:3]] == ["concept.unshare", "concept.download", "concept.share"]
+    assert audit[0]["address"]
 
 
 def test_a_concept_is_renamed_downloaded_and_deleted(client: TestClient) -> None:
@@ -245,6 +248,7 @@ def test_events_of_a_job_stream_to_its_end_and_go_on_after_the_last_one_seen(cli
     later = read_events(client.get(f"/api/jobs/{number}/events", headers={"Last-Event-ID": str(one["id"])}).text)
     assert [event["text"] for event in later if event["event"] == "message"] == ["two"]
     assert client.get(f"/api/jobs/{number}/events", headers={"Last-Event-ID": "x" * 50}).status_code == 200
+    assert client.get(f"/api/jobs/{number}/events", headers={"Last-Event-ID": "9" * 5000}).status_code == 200
 
 
 # ------------------------------------------------------------------------------------------------------------- pictures

@@ -210,8 +210,9 @@ def test_users_and_tokens_from_the_command_line(tmp_path: Path, capsys: pytest.C
     again = run("token", "ann", "--label", "laptop")
     database = open_database(places[1])
     for secret in (made["token"], again["token"]):
-        user = user_of_token(database, secret)
-        assert user is not None
+        found = user_of_token(database, secret)
+        assert found is not None
+        user, _ = found
         assert (user.name, user.role, user.most_jobs) == ("ann", "admin", 3)
     assert [(row["name"], row["tokens"], row["disabled"]) for row in run("list")] == [
         *(("ann", 2, False), ("bob", 1, False))

@@ -208,7 +208,7 @@ def test_nothing_of_another_user_is_usable(world: World) -> None:
 
 def test_a_share_allows_painting_and_nothing_else(world: World) -> None:
     with world.database.session() as session:
-        share(session, world.ann, world.concept.id, world.bob.id)
+        share(session, world.ann, world.concept.id, world.bob.name)
     one = {"concept": {"id": world.concept.id}}
     paint = world.plan("paint", {"prompts": ["<rex>"], "concepts": [{"id": world.concept.id}]}, world.bob)
     assert set(paint.files.values()) == {world.weights}

@@ -7,14 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from limner.apps.jobs import access, retention, users
 from limner.apps.jobs.access import NotFound, find, may_read_file, visible
 from limner.apps.jobs.database import Database
 from limner.apps.jobs.files import Files
 from limner.apps.jobs.queue import claim, finish, submit
-from limner.apps.jobs.tables import Audit, Concept, File, Job, Picture, Reference, Subject, Token, User
+from limner.apps.jobs.tables import Audit, Concept, File, Job, Picture, Reference, Subject, Token, User, now
 from limner.apps.jobs.uploads import store, sweep
 from limner.errors import InputError, UnknownName
 
@@ -34,9 +34,10 @@ def test_a_token_opens_its_user_and_is_kept_as_a_hash(database: Database, user: 
     secret = users.create_token(database, user.id, label="laptop")
     found = users.user_of_token(database, secret)
     assert found is not None
-    assert found.id == user.id
+    assert found[0].id == user.id
     with database.reading() as session:
         (row,) = session.scalars(select(Token)).all()
+    assert found[1].id == row.id
     assert secret not in (row.sha256, row.label)
     assert len(secret) > 40
     assert row.last_used is not None
@@ -46,7 +47,7 @@ def test_a_token_opens_its_user_and_is_kept_as_a_hash(database: Database, user: 
 def test_revoked_tokens_and_disabled_users_open_nothing(database: Database, user: User) -> None:
     first, second = (users.create_token(database, user.id) for _ in range(2))
     with database.reading() as session:
-        row = session.scalars(select(Token).where(Token.sha256 == users._hashed(first))).one()
+        row = session.scalars(select(Token).where(Token.sha256 == users.hash_token(first))).one()
     users.revoke_token(database, row.id)
     assert users.user_of_token(database, first) is None
     assert users.user_of_token(database, second) is not None
@@ -54,6 +55,16 @@ def test_revoked_tokens_and_disabled_users_open_nothing(database: Database, user
     assert users.user_of_token(database, second) is None
     users.set_disabled(database, "ann", False)
     assert users.user_of_token(database, second) is not None
+
+
+def test_a_browsers_login_ends_after_its_days(database: Database, user: User) -> None:
+    secret = users.create_token(database, user.id, label=f"{users.SESSION}{'0' * 32}")
+    token = users.create_token(database, user.id)
+    assert users.user_of_token(database, secret) is not None
+    with database.session() as session:
+        session.execute(update(Token).values(created=now() - timedelta(days=users.SESSION_DAYS, minutes=1)))
+    assert users.user_of_token(database, secret) is None
+    assert users.user_of_token(database, token) is not None
 
 
 def test_names_and_roles_are_checked(database: Database, user: User) -> None:
@@ -79,17 +90,23 @@ def test_owners_shares_and_admins(database: Database, users: Make) -> None:
     ann, bob, eve, admin = users("ann"), users("bob"), users("eve"), create_user(database, "root", role="admin")
     row = concept(database, ann)
     with database.session() as session:
-        access.share(session, ann, row.id, bob.id)
-        access.share(session, ann, row.id, bob.id)  # twice is once
+        access.share(session, ann, row.id, "bob")
+        access.share(session, ann, row.id, "bob")  # twice is once
+        with pytest.raises(InputError, match="yours already"):
+            access.share(session, ann, row.id, "ann")
+        with pytest.raises(NotFound, match="no user"):
+            access.share(session, ann, row.id, "nobody")
     with database.reading() as session:
         assert [len(session.scalars(visible(Concept, each)).all()) for each in (ann, bob, eve, admin)] == [1, 1, 0, 0]
         assert [access.may_change(each, row) for each in (ann, bob, eve, admin)] == [True, False, False, False]
         with pytest.raises(NotFound, match="there is no concept"):
             find(session, eve, Concept, row.id)
     with database.session() as session, pytest.raises(NotFound):
-        access.share(session, bob, row.id, eve.id)
+        access.share(session, bob, row.id, "eve")
     with database.session() as session:
-        access.unshare(session, ann, row.id, bob.id)
+        access.unshare(session, ann, row.id, "bob")
+        with pytest.raises(NotFound, match="not shared with"):
+            access.unshare(session, ann, row.id, "bob")
     with database.reading() as session:
         assert session.scalars(visible(Concept, bob)).all() == []
         actions = session.scalars(select(Audit.action).where(Audit.about == row.id).order_by(Audit.id)).all()

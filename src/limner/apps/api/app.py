@@ -6,12 +6,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
-from importlib.util import find_spec
 
 import structlog
 from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from limner import __version__
 
@@ -25,6 +24,7 @@ from .idempotency import Idempotency
 from .images import routes as images
 from .limits import BodyLimits
 from .logs import set_up_logs
+from .middleware import HttpMiddleware
 from .routes import boards, concepts, conversations, jobs, methods, pictures, references, scores, subjects, users
 from .services import Services, close_services, open_services
 from .uploads import close_form
@@ -74,21 +74,14 @@ def create_app(config: Config, *, services: Callable[[Config], Services] = open_
 
 
 def _mount_pages(app: FastAPI) -> None:
-    """Add the studio's pages, where they are installed: the API stands below them and does not import them."""
-    if find_spec("limner.apps.studio") is not None:
-        import_module("limner.apps.studio.pages").mount_studio(app)
+    """Add the studio's pages, by name: the API stands below them and does not import them."""
+    import_module("limner.apps.studio.pages").mount_studio(app)
 
 
-class Observed:
+class Observed(HttpMiddleware):
     """Log and count each answer, and answer a request at which the server fails."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         start, status = time.perf_counter(), 0
         first = 0.0
 
@@ -101,6 +94,7 @@ class Observed:
         try:
             await self.app(scope, receive, watch)
         except Exception as error:
+            # any fault of any route: the log has the traceback, and the client gets its id
             response = failure_response(scope, error)
             if not status:
                 await response(scope, receive, watch)

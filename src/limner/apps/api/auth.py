@@ -6,51 +6,39 @@ for a cookie, a secret of its own that pages cannot read and other sites cannot 
 
 from __future__ import annotations
 
-import hashlib
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
 from fastapi import APIRouter, Request
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, or_
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from limner.apps.jobs.tables import Token, User, now
-from limner.apps.jobs.users import SESSION, create_token
-from limner.core.escaping import html
+from limner.apps.jobs.users import SESSION, SESSION_DAYS, create_token, revoke, user_of_token
 
 from .errors import ApiError, error_response, is_for_programs
 from .guard import check_origin
 from .limits import check_rate
+from .middleware import HttpMiddleware
 
 if TYPE_CHECKING:
     from .services import Services
 
 COOKIE = "limner_login"
-SESSION_DAYS = 30
 OPEN = ("/healthz", "/readyz", "/login", "/metrics", "/favicon.ico")
 """Paths that need no login, beside /static."""
 
 
-def hash_token(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
-
-
-class Authentication:
+class Authentication(HttpMiddleware):
     """Find the user of each request, for `request.state.user`; refuse requests without one, and those of other
     origins and of users that send too many."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         services: Services = scope["app"].state.services
         try:
             await self._authenticate(scope, services)
@@ -75,13 +63,13 @@ class Authentication:
         else:
             token, ambient = _given(Headers(scope=scope))
             if token:
-                row = await anyio.to_thread.run_sync(user_of_token, services, token)
-                if row is None:
+                known = await anyio.to_thread.run_sync(user_of_token, services.database, token)
+                if known is None:
                     # other users of the address, behind one proxy, still get in by tokens that are valid
-                    check_failures(services, address)
-                    services.failures.take(address)
+                    count_failure(services, address)
                 else:
-                    state["user"], state["login"], state["ambient"] = row[0], row[1] if ambient else "", ambient
+                    state["user"], state["ambient"] = known[0], ambient
+                    state["login"] = known[1].id if ambient else ""
         user = state["user"]
         check_rate(services.rates, user.id if user is not None else f"address {address}")
         if user is None and path not in OPEN:
@@ -93,11 +81,12 @@ class Authentication:
             )
 
 
-def check_failures(services: Services, address: str) -> None:
-    """Raise `ApiError` for an address that sent too many wrong tokens."""
+def count_failure(services: Services, address: str) -> None:
+    """Count a wrong token of an address. Raises `ApiError` where it sent too many."""
     if services.failures.is_empty(address):
         text = "too many wrong tokens came from this address; try again in a minute"
         raise ApiError(429, "too_many_failures", text, headers={"Retry-After": "60"})
+    services.failures.take(address)
 
 
 def _given(headers: Headers) -> tuple[str, bool]:
@@ -106,25 +95,6 @@ def _given(headers: Headers) -> tuple[str, bool]:
     if scheme.lower() == "bearer" and token.strip():
         return token.strip(), False
     return cookie_parser(headers.get("cookie", "")).get(COOKIE, ""), True
-
-
-def user_of_token(services: Services, token: str) -> tuple[User, str] | None:
-    """The user of a valid token and the token's id. None for a token that is unknown, revoked or old, and for a
-    disabled user."""
-    with services.database.reading() as session:
-        row = session.scalar(select(Token).where(Token.sha256 == hash_token(token)))
-        if row is None or row.revoked is not None:
-            return None
-        if row.label.startswith(SESSION) and row.created < now() - timedelta(days=SESSION_DAYS):
-            return None
-        user = session.get(User, row.user_id)
-        if user is None or user.disabled:
-            return None
-        session.expunge_all()
-    if row.last_used is None or row.last_used < now() - timedelta(minutes=1):
-        with services.database.session() as session:
-            session.execute(update(Token).where(Token.id == row.id).values(last_used=now()))
-    return user, row.id
 
 
 def user_of(request: Request) -> User:
@@ -144,14 +114,6 @@ def require_admin(request: Request) -> User:
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/login")
-def show_login(request: Request) -> Response:
-    """A plain page to log in; the studio's pages bring a better one."""
-    if request.app.state.services.me is not None or request.state.user is not None:
-        return RedirectResponse("/", 303)
-    return _login_page("")
-
-
 @router.post("/login")
 async def log_in(request: Request) -> Response:
     """Exchange a token for a browser's cookie."""
@@ -159,20 +121,20 @@ async def log_in(request: Request) -> Response:
     address = request.client.host if request.client else ""
     form = await request.form(max_files=0, max_fields=10)
     token = str(form.get("token", "")).strip()
-    user = await anyio.to_thread.run_sync(_user_who_logs_in, services, token) if token else None
+    known = await anyio.to_thread.run_sync(user_of_token, services.database, token) if token else None
     wants_json = "application/json" in request.headers.get("accept", "")
-    if user is None:
-        check_failures(services, address)
-        services.failures.take(address)
+    # a cookie's secret opens no further login: revoking the token that it stands on would not reach that one
+    if known is None or known[1].label.startswith(SESSION):
+        count_failure(services, address)
         text = "this token is not valid"
         if wants_json:
             raise ApiError(401, "invalid_token", text)
-        draw = getattr(request.app.state, "login_page", None)
-        page: Response = draw(request, text, 401) if draw else _login_page(text, status=401)
+        page: Response = request.app.state.login_page(request, text, 401)
         return page
-    secret = await anyio.to_thread.run_sync(_open_session, services, user[0].id, user[1])
+    user, token_row = known
+    secret = await anyio.to_thread.run_sync(_open_session, services, user.id, token_row.id)
     target = _local(str(form.get("next", "/")))
-    response: Any = JSONResponse({"user": user[0].name}) if wants_json else RedirectResponse(target, 303)
+    response: Response = JSONResponse({"user": user.name}) if wants_json else RedirectResponse(target, 303)
     response.set_cookie(
         COOKIE,
         secret,
@@ -182,15 +144,7 @@ async def log_in(request: Request) -> Response:
         secure=request.url.scheme == "https",
         path="/",
     )
-    return response  # type: ignore[no-any-return]
-
-
-def _user_who_logs_in(services: Services, token: str) -> tuple[User, str] | None:
-    """The user of a token and the token's id. A cookie's secret opens no further login: revoking the token that the
-    first one stands on would not reach the further ones."""
-    with services.database.reading() as session:
-        label = session.scalar(select(Token.label).where(Token.sha256 == hash_token(token)))
-    return None if (label or "").startswith(SESSION) else user_of_token(services, token)
+    return response
 
 
 def _open_session(services: Services, user_id: str, token_id: str) -> str:
@@ -209,7 +163,7 @@ def log_out(request: Request) -> Response:
         with services.database.session() as session:
             row = session.get(Token, request.state.login)
             if row is not None:
-                row.revoked = now()
+                revoke(session, row)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
     return response
@@ -220,13 +174,3 @@ def _local(target: str) -> str:
     parts = urlsplit(target)
     ok = target.startswith("/") and not parts.scheme and not parts.netloc and "\\" not in target
     return target if ok and not target.startswith("//") else "/"
-
-
-def _login_page(failure: str, status: int = 200) -> Response:
-    page = (
-        '<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>limner: log in</title>'
-        '<h1>Log in</h1><p role="alert">{}</p><form method="post" action="/login">'
-        '<label>Token <input type="password" name="token" autocomplete="current-password" required autofocus></label> '
-        "<button>Log in</button></form></html>"
-    )
-    return HTMLResponse(html(page, failure), status)

@@ -14,13 +14,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from limner.apps.jobs.access import NotFound
 from limner.apps.jobs.gather import Busy, Closed
 from limner.apps.jobs.quotas import QuotaExceeded
 from limner.apps.jobs.tables import new_id
-from limner.core.escaping import html
 from limner.errors import (
     CheckError,
     FileError,
@@ -110,21 +109,12 @@ def error_body(error: ApiError) -> dict[str, Any]:
 
 
 def error_response(scope: Mapping[str, Any], error: ApiError) -> Response:
-    """The answer to a request that fails. `app.state.error_page` may draw the page for browsers."""
+    """The answer to a request that fails: JSON for programs; `app.state.error_page` draws the page for browsers."""
     if is_for_programs(scope.get("path", "")):
         return JSONResponse(error_body(error), error.status, headers=error.headers)
-    draw = getattr(getattr(scope.get("app"), "state", None), "error_page", None)
-    if draw is not None:
-        response: Response = draw(Request(dict(scope)), error)
-        response.headers.update(error.headers)
-        return response
-    return plain_page(error)
-
-
-def plain_page(error: ApiError) -> Response:
-    page = "<!doctype html><title>limner: {status}</title><h1>{status}</h1><p>{message}</p>"
-    text = html(page, status=error.status, message=str(error))
-    return HTMLResponse(text, error.status, headers=error.headers)
+    response: Response = scope["app"].state.error_page(Request(dict(scope)), error)
+    response.headers.update(error.headers)
+    return response
 
 
 def failure_response(scope: Mapping[str, Any], error: Exception) -> Response:
@@ -145,18 +135,18 @@ def add_error_handlers(app: FastAPI) -> None:
     """Answer every exception of a route."""
 
     @app.exception_handler(LimnerError)
-    async def of_limner(request: Request, error: LimnerError) -> Response:
+    async def answer_limner(request: Request, error: LimnerError) -> Response:
         api_error = as_api_error(error)
         if api_error.status >= 500:
             log.error("request.failed", path=request.url.path, exc_info=error)
         return error_response(request.scope, api_error)
 
     @app.exception_handler(RequestValidationError)
-    async def of_fields(request: Request, error: RequestValidationError) -> Response:
-        return error_response(request.scope, _of_fields(error))
+    async def answer_fields(request: Request, error: RequestValidationError) -> Response:
+        return error_response(request.scope, _describe_fields(error))
 
     @app.exception_handler(HTTPException)
-    async def of_http(request: Request, error: HTTPException) -> Response:
+    async def answer_http(request: Request, error: HTTPException) -> Response:
         codes = {404: "not_found", 405: "method_not_allowed", 400: "invalid_request"}
         texts = {404: f"there is nothing at {request.url.path[:200]}", 405: f"{request.method} is not answered here"}
         text = texts.get(error.status_code, str(error.detail))
@@ -164,7 +154,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return error_response(request.scope, ApiError(error.status_code, code, text, headers=error.headers))
 
 
-def _of_fields(error: RequestValidationError) -> ApiError:
+def _describe_fields(error: RequestValidationError) -> ApiError:
     """The first wrong field, in words."""
     first = error.errors()[0]
     place = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path", "header")]

@@ -13,19 +13,20 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import AppStatus
 from starlette.concurrency import run_in_threadpool
 
+from limner.apps.jobs.access import ID
 from limner.apps.jobs.tables import Job, JobEvent, User
 from limner.apps.jobs.wishes import ENDED
 
 from .errors import ApiError, not_found
 from .fields import Record
-from .routes.common import ID
 
 if TYPE_CHECKING:
     from fastapi import Request
 
     from .services import Services
 
-# streams end by `Services.stopping`; the library's own flag would end those of every server in the process
+# Streams end by `Services.stopping`; the library's own flag would end those of every server in the process. The
+# library leaves its function without types.
 AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
 
 EVERY = 0.4  # seconds between two looks

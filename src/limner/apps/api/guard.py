@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .config import LOOPBACK_NAMES, Config
 from .errors import ApiError, error_response
+from .middleware import HttpMiddleware
+from .uploads import read_form
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 FORM_FIELD = "form_token"
@@ -35,14 +37,15 @@ def allowed_hosts(config: Config) -> frozenset[str]:
     return frozenset(name.lower().strip("[]") for name in names)
 
 
-class KnownHosts:
+class KnownHosts(HttpMiddleware):
     """Refuse requests to a name that is not this server's."""
 
     def __init__(self, app: ASGIApp, *, config: Config) -> None:
-        self.app, self.known = app, allowed_hosts(config)
+        super().__init__(app)
+        self.known = allowed_hosts(config)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (name := host_name(Headers(scope=scope).get("host", ""))) not in self.known:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (name := host_name(Headers(scope=scope).get("host", ""))) not in self.known:
             text = f"this server does not answer to the name {name[:100]!r}; start it with --allow-host {name[:100]}"
             await error_response(scope, ApiError(421, "unknown_host", text))(scope, receive, send)
             return
@@ -95,8 +98,6 @@ async def check_form_token(request: Request) -> None:
         return
     given = request.headers.get(FORM_HEADER, "")
     if not given and kind in FORMS[:2]:
-        from .uploads import read_form
-
         given = str((await read_form(request)).get(FORM_FIELD, ""))
     if not hmac.compare_digest(given.encode(), form_token(request).encode()):
         raise ApiError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from .middleware import HttpMiddleware
 
 POLICY = "; ".join((
     "default-src 'self'",
@@ -28,16 +30,10 @@ HEADERS = {
 FILE_POLICY = "default-src 'none'; sandbox"
 
 
-class SecurityHeaders:
+class SecurityHeaders(HttpMiddleware):
     """Add the headers to every answer that does not set them itself."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
 
         async def add(message: Message) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from limner import __version__
@@ -35,7 +36,7 @@ def show_readiness(request: Request) -> dict[str, Any]:
     try:
         with services.database.reading() as session:
             session.execute(text("SELECT 1"))
-    except Exception as error:
+    except SQLAlchemyError as error:
         raise ApiError(503, "no_database", "the database does not answer") from error
     if services.workers is not None and not services.workers.are_alive:
         raise ApiError(503, "no_worker", "a worker of this process has ended; restart the server")

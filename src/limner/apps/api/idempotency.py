@@ -18,6 +18,7 @@ from limner.apps.jobs.tables import Answer, now
 from limner.apps.jobs.uploads import add_file
 
 from .errors import ApiError, error_response
+from .middleware import HttpMiddleware
 
 if TYPE_CHECKING:
     from .services import Services
@@ -29,16 +30,13 @@ INLINE = 32_000  # bytes of the largest body that the database holds itself; oth
 NOT_STORED = (401, 403, 408, 421, 429)
 
 
-class Idempotency:
+class Idempotency(HttpMiddleware):
     """Store the answers of POSTs with an idempotency key, by user and path."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope) if scope["type"] == "http" and scope["method"] == "POST" else None
-        user = scope.get("state", {}).get("user")
-        if headers is None or HEADER not in headers or user is None or scope["path"] in ("/login", "/logout"):
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers, user = Headers(scope=scope), scope.get("state", {}).get("user")
+        repeats = scope["method"] == "POST" and HEADER in headers and scope["path"] not in ("/login", "/logout")
+        if not repeats or user is None:
             await self.app(scope, receive, send)
             return
         services: Services = scope["app"].state.services
@@ -102,10 +100,9 @@ class _Exchange:
     def begin(self) -> Response | None:
         """The stored answer; None where this request is the first, which is noted. Raises `ApiError` 409 for another
         request with the key, and while the first is being answered."""
-        mine = (Answer.owner_id == self.user_id, Answer.route == self.route, Answer.key == self.key)
         with self.services.database.session() as session:
             session.execute(delete(Answer).where(Answer.created < now() - timedelta(days=DAYS)))
-            row = session.scalar(select(Answer).where(*mine))
+            row = session.scalar(select(Answer).where(*self._of_key()))
             if row is not None and row.status == 0 and row.created < now() - ABANDONED:
                 session.delete(row)
                 session.flush()
@@ -192,10 +189,8 @@ class _Exchange:
         with self.services.database.session() as session:
             session.execute(delete(Answer).where(*self._mine()))
 
+    def _of_key(self) -> tuple[Any, ...]:
+        return Answer.owner_id == self.user_id, Answer.route == self.route, Answer.key == self.key
+
     def _mine(self) -> tuple[Any, ...]:
-        return (
-            Answer.owner_id == self.user_id,
-            Answer.route == self.route,
-            Answer.key == self.key,
-            Answer.request_sha256 == self.sha256,
-        )
+        return *self._of_key(), Answer.request_sha256 == self.sha256

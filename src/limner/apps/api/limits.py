@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .config import Limits
 from .errors import ApiError, error_response
+from .middleware import HttpMiddleware
 
 MOST_BUCKETS = 10_000
 
@@ -46,17 +47,15 @@ def check_rate(buckets: Buckets, name: str) -> None:
         raise ApiError(429, "rate_limit", f"too many requests; try again in {max(1, round(wait))} s", headers=headers)
 
 
-class BodyLimits:
+class BodyLimits(HttpMiddleware):
     """Refuse bodies that are too large or come too slowly, also those that do not say their length; and give up on
     clients that do not take their answer."""
 
     def __init__(self, app: ASGIApp, *, limits: Limits) -> None:
-        self.app, self.limits = app, limits
+        super().__init__(app)
+        self.limits = limits
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             most = self._most(Headers(scope=scope), scope["path"])
         except ApiError as error:

@@ -26,7 +26,6 @@ class Metrics:
         self.painting = Histogram("limner_painting_seconds", "Time from an order to its pictures", **more)
         self.jobs = Gauge("limner_jobs", "Jobs by state and kind", ["state", "kind"], **more)
         self.rows = Gauge("limner_rows", "Users, concepts and pictures that exist", ["table"], **more)
-
         self.painter = Gauge("limner_painter", "Counts of the painter since the start", ["count"], **more)
         self.hot = Gauge("limner_hot_concepts", "The cache of concepts in memory", ["count"], **more)
 

@@ -13,10 +13,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from sqlalchemy import func, select
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from limner.apps.jobs.tables import Token, User
 from limner.core.files import why_not
 from limner.errors import InputError
 
@@ -24,18 +22,9 @@ from .app import create_app
 from .services import warm_up
 
 if TYPE_CHECKING:
-    from limner.apps.jobs.database import Database
-
     from .config import Config
 
 GRACE = 5.0  # seconds for answers that are being sent when the server is told to end
-
-
-def count_tokens(database: Database) -> int:
-    """Number of tokens that open this server."""
-    valid = select(func.count()).select_from(Token).join(User, User.id == Token.user_id)
-    with database.reading() as session:
-        return session.scalar(valid.where(Token.revoked.is_(None), User.disabled.is_(False))) or 0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -124,6 +113,7 @@ def _protocol(head_seconds: float) -> type[asyncio.Protocol]:
     class Timed(H11Protocol):
         timer: asyncio.TimerHandle | None = None
 
+        # uvicorn, too, narrows the type of the transport
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self._wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
 from limner.core.escaping import shell_word
@@ -102,8 +101,8 @@ def config_of(given: argparse.Namespace) -> Config:
 
 def check_login(config: Config, given: argparse.Namespace) -> None:
     """Raise `InputError` for a server with login that nobody could log in to."""
-    from limner.apps.api.serve import count_tokens
     from limner.apps.jobs.database import open_database
+    from limner.apps.jobs.users import count_tokens
 
     if not config.needs_login:
         return
@@ -122,8 +121,7 @@ def check_login(config: Config, given: argparse.Namespace) -> None:
 
 def _tell(address: str, *, browser: bool) -> None:
     """Print the address, and open it in a browser."""
-    print(f"limner studio: {address}  (Ctrl-C ends it)")
-    sys.stdout.flush()
+    print(f"limner studio: {address}  (Ctrl-C ends it)", flush=True)
     if browser:
         import webbrowser
 

@@ -9,6 +9,7 @@ A thing that a user may not see does not exist for that user: `find` raises the 
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, exists, or_, select
@@ -17,10 +18,11 @@ from sqlalchemy.orm import Session
 from limner.errors import InputError
 
 from .audit import audit
-from .tables import Concept, Conversation, Job, Picture, Reference, Share, Subject, Upload, User, new_id
+from .tables import Concept, Conversation, Job, Picture, Reference, Share, Subject, Upload, User
 
 Owned = Concept | Subject | Picture | Job | Conversation
 T = TypeVar("T", Concept, Subject, Picture, Job, Conversation)
+ID = re.compile(r"[0-9a-f]{32}")
 
 
 class NotFound(InputError):
@@ -43,7 +45,8 @@ def visible(table: type[T], user: User) -> Select[T]:
 
 def find(session: Session, user: User, table: type[T], id: str) -> T:
     """A row by its id. Raises `NotFound` where there is none that this user may see."""
-    row = session.scalar(visible(table, user).where(table.id == id))
+    # texts of another form never reach the database: PostgreSQL refuses some of them with an error of its own
+    row = session.scalar(visible(table, user).where(table.id == id)) if ID.fullmatch(id) else None
     if row is None:
         raise NotFound(f"there is no {table.__name__.lower()} {id[:40]!r}")
     return row
@@ -76,23 +79,30 @@ def may_read_file(session: Session, user: User, sha256: str) -> bool:
 # --------------------------------------------------------------------------------------------------------------- shares
 
 
-def share(session: Session, user: User, concept_id: str, with_user: str) -> None:
-    """Let another user, by id, see a concept and paint with it. Raises `NotFound`."""
+def share(session: Session, user: User, concept_id: str, name: str, *, address: str = "") -> None:
+    """Let another user, by name, see a concept and paint with it; a second share changes nothing. Raises `NotFound` for
+    a concept that the user may not change and for an unknown user, and `InputError` for the owner."""
     concept = find(session, user, Concept, concept_id)
     demand_change(user, concept)
-    if session.get(User, with_user) is None:
-        raise NotFound(f"there is no user {with_user[:40]!r}")
-    same = select(Share).where(Share.concept_id == concept_id, Share.user_id == with_user)
-    if with_user == concept.owner_id or session.scalar(same) is not None:
+    other = session.scalar(select(User).where(User.name == name))
+    if other is None:
+        raise NotFound(f"there is no user {name[:64]!r}")
+    if other.id == concept.owner_id:
+        raise InputError("the concept is yours already")
+    same = select(Share).where(Share.concept_id == concept_id, Share.user_id == other.id)
+    if session.scalar(same) is not None:
         return
-    session.add(Share(id=new_id(), concept_id=concept_id, user_id=with_user))
-    audit(session, user.id, "concept.share", concept_id, user=with_user)
+    session.add(Share(concept_id=concept_id, user_id=other.id))
+    audit(session, user.id, "concept.share", concept_id, address=address, user=other.id)
 
 
-def unshare(session: Session, user: User, concept_id: str, with_user: str) -> None:
-    """Take a share back; a job of that user that has not started will fail. Raises `NotFound`."""
-    concept = find(session, user, Concept, concept_id)
-    demand_change(user, concept)
-    for row in session.scalars(select(Share).where(Share.concept_id == concept_id, Share.user_id == with_user)):
-        session.delete(row)
-        audit(session, user.id, "concept.unshare", concept_id, user=with_user)
+def unshare(session: Session, user: User, concept_id: str, name: str, *, address: str = "") -> None:
+    """Take a share back; a job of that user, by name, that has not started will fail. Raises `NotFound`, also where
+    there is no such share."""
+    demand_change(user, find(session, user, Concept, concept_id))
+    shares = select(Share).join(User, User.id == Share.user_id)
+    row = session.scalar(shares.where(Share.concept_id == concept_id, User.name == name))
+    if row is None:
+        raise NotFound(f"the concept is not shared with {name[:64]!r}")
+    session.delete(row)
+    audit(session, user.id, "concept.unshare", concept_id, address=address, user=row.user_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from datetime import timedelta
 
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -22,6 +23,8 @@ ROLES = ("admin", "member")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 SESSION = "browser login of "
 """Label of a browser's secret, before the id of the token that it stands on."""
+SESSION_DAYS = 30
+"""Days for which a browser's login lasts."""
 PREFIX = "limner_"
 """Beginning of every token, by which scanners of leaked secrets recognise it."""
 
@@ -117,26 +120,35 @@ def create_token(database: Database, user_id: str, *, label: str = "", by: str =
     with database.session() as session:
         if session.get(User, user_id) is None:
             raise InputError(f"there is no user {user_id[:40]!r}")
-        token = Token(id=new_id(), user_id=user_id, sha256=_hashed(secret), label=label[:64])
+        token = Token(id=new_id(), user_id=user_id, sha256=hash_token(secret), label=label[:64])
         session.add(token)
         audit(session, by, "token.create", token.id, user=user_id, label=token.label)
     return secret
 
 
-def user_of_token(database: Database, secret: str) -> User | None:
-    """The user of a token; None for a token that is unknown or revoked, or whose user is disabled. A hash of 256 random
-    bits is looked up, so the time that it takes reveals nothing of use."""
+def user_of_token(database: Database, secret: str) -> tuple[User, Token] | None:
+    """The user of a valid token, and the token; None for a token that is unknown or revoked, for a browser's login that
+    is too old, and for a disabled user. A hash of 256 random bits is looked up, so the time that it takes reveals
+    nothing of use."""
     with database.reading() as session:
-        query = select(Token, User).join(User, Token.user_id == User.id).where(Token.sha256 == _hashed(secret))
+        query = select(User, Token).join(Token, Token.user_id == User.id).where(Token.sha256 == hash_token(secret))
         row = session.execute(query.where(Token.revoked.is_(None), User.disabled.is_(False))).first()
     if row is None:
         return None
-    token, user = row
-    if token.last_used is None or (now() - token.last_used).total_seconds() > 60:
+    user, token = row
+    if token.label.startswith(SESSION) and token.created < now() - timedelta(days=SESSION_DAYS):
+        return None
+    if token.last_used is None or token.last_used < now() - timedelta(minutes=1):
         with database.session() as session:
-            if (same := session.get(Token, token.id)) is not None:
-                same.last_used = now()
-    return user
+            session.execute(update(Token).where(Token.id == token.id).values(last_used=now()))
+    return user, token
+
+
+def count_tokens(database: Database) -> int:
+    """Number of tokens that are not revoked and whose user is not disabled."""
+    valid = select(func.count()).select_from(Token).join(User, User.id == Token.user_id)
+    with database.reading() as session:
+        return session.scalar(valid.where(Token.revoked.is_(None), User.disabled.is_(False))) or 0
 
 
 def revoke_token(database: Database, token_id: str, *, by: str = "") -> None:
@@ -157,5 +169,6 @@ def revoke(session: Session, token: Token) -> None:
     session.execute(update(Token).where(built_on, Token.revoked.is_(None)).values(revoked=now()))
 
 
-def _hashed(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+def hash_token(secret: str) -> str:
+    """The SHA-256 of a token, by which the table holds it. Any text that a client sends can be hashed."""
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

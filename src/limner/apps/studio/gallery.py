@@ -9,8 +9,9 @@ from sqlalchemy import delete, select
 from starlette.responses import Response
 
 from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import ID, find_own, note
+from limner.apps.api.routes.common import find_own, note
 from limner.apps.jobs import retention
+from limner.apps.jobs.access import ID
 from limner.apps.jobs.tables import Board, BoardPicture, Picture, User
 from limner.errors import InputError
 

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import ID, file_response, find_own, picture_kind
+from limner.apps.api.routes.common import file_response, find_own, picture_kind
 from limner.apps.api.thumbnails import thumbnail
+from limner.apps.jobs.access import ID
 from limner.apps.jobs.tables import Reference, Subject
 
 from .reports import mask_of, matched

@@ -11,7 +11,7 @@ from sqlalchemy import String, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import ID, mine
+from limner.apps.jobs.access import ID, visible
 from limner.apps.jobs.tables import (
     Board,
     BoardPicture,
@@ -48,7 +48,7 @@ class ConceptView:
 
 def concepts_of(session: Session, user: User, *, search: str = "", limit: int = 200) -> list[ConceptView]:
     """The user's concepts and those shared with the user, the newest first."""
-    wanted = mine(Concept, user)
+    wanted = visible(Concept, user)
     if search:
         like = f"%{escaped(search)}%"
         fields = (Concept.name, Concept.noun, Concept.method, Concept.kind)

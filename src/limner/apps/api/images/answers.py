@@ -47,21 +47,26 @@ def resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
 
 def encoded(answered: Answered, fields: Generation) -> bytes:
     """The picture's file in the format that was asked for, with limner's record in it."""
-    from PIL.PngImagePlugin import PngInfo
-
     image = resized(answered.image, fields.wanted_size)
-    buffer, kind, quality = io.BytesIO(), fields.output_format or "png", fields.output_compression
+    kind, quality = fields.output_format or "png", fields.output_compression
     quality = 100 if quality is None else quality
     if kind == "png":
-        info = PngInfo()
-        for name, text in png_fields(answered.story, image.size).items():
-            info.add_itxt(name, text)
-        image.save(buffer, "PNG", pnginfo=info, compress_level=6 if quality else 9)
-    else:
-        about = exif_fields(json.dumps({"limner": answered.story}))
-        # JPEG's own scale ends at 95: beyond, files grow and pictures do not change
-        most = min(quality, 95) if kind == "jpeg" else quality
-        image.save(buffer, kind.upper(), quality=max(1, most), exif=about)
+        return png_file(image, answered.story, compress_level=6 if quality else 9)
+    buffer, about = io.BytesIO(), exif_fields(json.dumps({"limner": answered.story}))
+    # JPEG's own scale ends at 95: beyond, files grow and pictures do not change
+    most = min(quality, 95) if kind == "jpeg" else quality
+    image.save(buffer, kind.upper(), quality=max(1, most), exif=about)
+    return buffer.getvalue()
+
+
+def png_file(image: Image.Image, story: Record, *, compress_level: int = 6) -> bytes:
+    """A PNG with limner's record, as `Picture.save` writes it. compress_level: 0 to 9, that of zlib."""
+    from PIL.PngImagePlugin import PngInfo
+
+    about, buffer = PngInfo(), io.BytesIO()
+    for name, text in png_fields(story, image.size).items():
+        about.add_itxt(name, text)
+    image.save(buffer, "PNG", pnginfo=about, compress_level=compress_level)
     return buffer.getvalue()
 
 

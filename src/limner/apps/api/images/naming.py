@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from limner.apps.jobs.access import ID, visible
 from limner.apps.jobs.tables import Concept, User
 from limner.core.headers import subject_cards
 
 from ..errors import ApiError
-from ..routes.common import ID, mine
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -60,7 +60,7 @@ def find_named(session: Session, name: str, user: User, base: str) -> Concept:
     """A concept by its name or id, or by "OWNER/NAME" where it is shared."""
     if "\0" in name:
         raise _unknown(name, base)
-    wanted = mine(Concept, user).join(User, User.id == Concept.owner_id).add_columns(User.name)
+    wanted = visible(Concept, user).join(User, User.id == Concept.owner_id).add_columns(User.name)
     plain = name.strip("<>")
     owner, _, last = plain.rpartition("/")
     wanted = wanted.where(Concept.id == plain if ID.fullmatch(plain) else Concept.name == last)
@@ -119,7 +119,8 @@ def _name(prompt: str, cards: Sequence[Mapping[str, Any]]) -> str:
     named = prompt
     for card in cards:
         pattern = rf"(?<![\w<]){re.escape(str(card.get('noun') or chr(0)))}(?![\w>])"
-        named = re.sub(pattern, lambda _, card=card: str(card["handle"]), named, count=1, flags=re.IGNORECASE)  # type: ignore[misc]
+        handle = str(card["handle"]).replace("\\", r"\\")  # `re.sub` reads backslashes of the words that it puts in
+        named = re.sub(pattern, handle, named, count=1, flags=re.IGNORECASE)
     if named != prompt:
         return named
     handle = str(cards[0]["handle"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -11,18 +10,19 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
+from limner.apps.jobs.gather import PaintOrder
 from limner.apps.jobs.quotas import check_quota
 from limner.apps.jobs.tables import Job, Picture, User, new_id, now
 from limner.apps.jobs.wishes import wish
-from limner.core.provenance import png_fields
 from limner.errors import InputError
 
 from ..errors import ApiError
 from ..routes.common import add_job, store
-from .answers import Answered
-from .fields import Edit
+from .answers import Answered, png_file
+from .fields import KEPT_BY_DEFAULT, Edit
 from .naming import Chosen, name_concepts, named_concepts
 
 if TYPE_CHECKING:
@@ -117,7 +117,6 @@ async def _by_painter(request: Request, services: Services, planned: Plan) -> As
 
 def _order(services: Services, planned: Plan) -> list[Future[Any]]:
     """Order each picture. Paths are those of the store's local copies, which the server names."""
-    from limner.apps.jobs.gather import PaintOrder
 
     def local(sha256: str, suffix: str) -> Any:
         return services.local(sha256, suffix) if sha256 else None
@@ -140,11 +139,12 @@ def _order(services: Services, planned: Plan) -> list[Future[Any]]:
             negative=payload["negative"],
             onto=local(planned.canvas, ".png"),
             where=local(planned.mask, ".png"),
-            start=payload.get("start", 0.3),
+            start=payload.get("start", KEPT_BY_DEFAULT),
         )
         try:
             futures.append(services.painter.submit(order))
         except Exception:
+            # whatever refuses an order, nobody will wait for those before it
             for future in futures:
                 future.cancel()
             raise
@@ -190,18 +190,6 @@ def _store(services: Services, planned: Plan, job_id: str, seed: int, painted: A
         "pictures_in_batch": painted.rows,
     }
     return Answered(picture.image, picture.story, row.id, planned.prompt, seed, metrics)
-
-
-def png_file(image: Any, story: dict[str, Any]) -> bytes:
-    """A PNG with limner's record, as `Picture.save` writes it."""
-    from PIL.PngImagePlugin import PngInfo
-
-    about = PngInfo()
-    for name, text in png_fields(story, image.size).items():
-        about.add_itxt(name, text)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=about)
-    return buffer.getvalue()
 
 
 def _account(services: Services, planned: Plan, job_id: str, numbers: list[str], seconds: float, started: Any) -> None:
@@ -257,8 +245,6 @@ def _over(services: Services, number: str) -> Job | None:
 
 
 def _pictures(services: Services, user: User, number: str) -> list[Picture]:
-    from sqlalchemy import select
-
     with services.database.reading() as session:
         wanted = select(Picture).where(Picture.job_id == number, Picture.owner_id == user.id, Picture.deleted.is_(None))
         return list(session.scalars(wanted.order_by(Picture.seed)))

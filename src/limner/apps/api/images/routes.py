@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import time
@@ -15,12 +14,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from limner.apps.jobs.access import visible
 from limner.apps.jobs.tables import Concept, Picture, User
 from limner.errors import InputError, LimnerError
 
 from ..errors import ApiError, as_api_error, error_body, failure_response
 from ..fields import Record
-from ..routes.common import Me, Work, file_response, find_own, mine, picture_kind, store
+from ..routes.common import Me, Work, file_response, find_own, picture_kind, store
 from ..uploads import decode_picture, read_form, read_upload
 from .answers import MEDIA, Answered, answer, encoded, stream_event, zipped
 from .fields import Edit, Generation, check_fields, read_edit
@@ -45,7 +45,7 @@ EDIT = {"requestBody": {"content": {"multipart/form-data": {"schema": {
 @router.get("/models")
 def list_models(work: Work, me: Me) -> Record:
     """The base, the user's concepts and those shared with the user."""
-    wanted = mine(Concept, me).join(User, User.id == Concept.owner_id).add_columns(User.name)
+    wanted = visible(Concept, me).join(User, User.id == Concept.owner_id).add_columns(User.name)
     with work.database.reading() as session:
         rows = session.execute(wanted.order_by(Concept.created)).all()
     return {"object": "list", "data": [_base(work), *(_model(row, me, owner) for row, owner in rows)]}
@@ -90,7 +90,7 @@ def show_model(name: str, work: Work, me: Me) -> Record:
 def list_loras(work: Work, me: Me) -> Record:
     """The concepts of the user that are in memory, as SGLang lists them; a request's own concepts are active alone."""
     hot = work.hot_files()
-    wanted = mine(Concept, me).join(User, User.id == Concept.owner_id).add_columns(User.name)
+    wanted = visible(Concept, me).join(User, User.id == Concept.owner_id).add_columns(User.name)
     with work.database.reading() as session:
         rows = [(row, owner) for row, owner in session.execute(wanted) if row.sha256 in hot]
     loaded = [{"nickname": model_name(row, me, owner), "path": row.id} for row, owner in rows]
@@ -205,8 +205,6 @@ async def _stream(
             event = await run_in_threadpool(stream_event, kind, planned.fields, picture, index, **about)
             index += 1
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
-    except asyncio.CancelledError:
-        raise
     except LimnerError as error:
         yield f"event: error\ndata: {json.dumps({'type': 'error', **error_body(as_api_error(error))})}\n\n"
     except Exception as error:

@@ -6,11 +6,12 @@ from fastapi import APIRouter
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from limner.apps.jobs.access import ID
 from limner.apps.jobs.tables import Board, BoardPicture, Picture, User
 
 from ..errors import ApiError, not_found
 from ..fields import Fields, Name, Record
-from .common import ID, Me, Work, find_own
+from .common import Me, Work, find_own
 from .records import when
 
 router = APIRouter(prefix="/api/boards", tags=["pictures"])
@@ -25,14 +26,9 @@ class NamedBoard(Fields):
 @router.get("")
 def list_boards(work: Work, me: Me) -> Record:
     """The user's boards with their numbers of pictures."""
-    count = (
-        select(func.count())
-        .select_from(BoardPicture)
-        .join(Picture, Picture.id == BoardPicture.picture_id)
-        .where(BoardPicture.board_id == Board.id, Picture.deleted.is_(None))
-        .scalar_subquery()
-    )
-    wanted = select(Board, count).where(Board.owner_id == me.id).order_by(Board.name)
+    # deleting a picture takes it off its boards
+    count = select(func.count()).select_from(BoardPicture).where(BoardPicture.board_id == Board.id)
+    wanted = select(Board, count.scalar_subquery()).where(Board.owner_id == me.id).order_by(Board.name)
     with work.database.reading() as session:
         return {"boards": [_record(row, number) for row, number in session.execute(wanted)]}
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query, Request
-from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -16,13 +15,11 @@ from limner.apps.jobs.access import T
 from limner.apps.jobs.audit import audit
 from limner.apps.jobs.payloads import check_payload
 from limner.apps.jobs.queue import submit
-from limner.apps.jobs.tables import Concept, Share, User
+from limner.apps.jobs.tables import User
 
 from ..auth import require_admin, user_of
 from ..headers import FILE_POLICY
 from ..services import Services
-
-ID = re.compile(r"[0-9a-f]{32}")
 
 
 def services_of(request: Request) -> Services:
@@ -45,19 +42,7 @@ def find_own(session: Session, table: type[T], number: str, user: User) -> T:
 
 def find_visible(session: Session, table: type[T], number: str, user: User) -> T:
     """A row that the user may see: an own one, or a concept that is shared. Raises `NotFound` for any other."""
-    # texts of another form never reach the database: PostgreSQL refuses some of them with an error of its own
-    return access.find(session, user, table, number if ID.fullmatch(number) else "")
-
-
-def mine(table: type[T], user: User) -> Select[T]:
-    """A query of the user's rows, and of concepts that are shared with the user. An administrator's jobs are listed
-    without those of others, which are seen by their ids alone."""
-    query: Any = access.visible(table, user)
-    own = table.owner_id == user.id
-    if table is Concept:
-        own = or_(own, Concept.id.in_(select(Share.concept_id).where(Share.user_id == user.id)))
-    selected: Select[T] = query.where(own)
-    return selected
+    return access.find(session, user, table, number)
 
 
 def store(services: Services, user: User, data: bytes, media_type: str) -> str:
@@ -73,10 +58,14 @@ def add_job(services: Services, user: User, kind: str, payload: dict[str, Any]) 
     return submit(services.database, owner=user.id, kind=kind, payload=checked)
 
 
+def address_of(request: Request) -> str:
+    """The client's network address."""
+    return request.client.host if request.client else ""
+
+
 def note(session: Session, request: Request, action: str, about: str = "", **detail: Any) -> None:
     """Add a line to the audit."""
-    address = request.client.host if request.client else ""
-    audit(session, request.state.user.id, action, about, address=address, **detail)
+    audit(session, request.state.user.id, action, about, address=address_of(request), **detail)
 
 
 def file_response(

@@ -11,17 +11,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from limner.apps.jobs import retention
+from limner.apps.jobs import access, retention
 from limner.apps.jobs.tables import Concept, Share, User
 from limner.core.subject import check_name
 from limner.core.untrusted import parse_json
 from limner.errors import FileError, InputError
 
-from ..errors import ApiError, not_found
+from ..errors import ApiError
 from ..fields import Fields, Line, Name, Record, check_line
 from ..services import Services
 from ..uploads import plain_filename, read_form, read_upload
-from .common import Me, Work, add_job, file_response, find_own, find_visible, mine, note, store
+from .common import Me, Work, add_job, address_of, file_response, find_own, find_visible, note, store
 from .records import concept_record
 
 router = APIRouter(prefix="/api/concepts", tags=["concepts"])
@@ -72,7 +72,7 @@ class State(Fields):
 @router.get("")
 def list_concepts(work: Work, me: Me) -> Record:
     """The user's concepts and those shared with the user, the newest first."""
-    wanted = mine(Concept, me).order_by(Concept.created.desc())
+    wanted = access.visible(Concept, me).order_by(Concept.created.desc())
     with work.database.reading() as session:
         return {"concepts": [concept_record(row, me) for row in session.scalars(wanted)]}
 
@@ -195,16 +195,7 @@ def list_shares(number: str, work: Work, me: Me) -> Record:
 def share_concept(number: str, share: NewShare, request: Request, work: Work, me: Me) -> Record:
     """Let another user see the concept and paint with it."""
     with work.database.session() as session:
-        find_own(session, Concept, number, me)
-        user = session.scalar(select(User).where(User.name == share.user))
-        if user is None:
-            raise not_found("user")
-        if user.id == me.id:
-            raise InputError("the concept is yours already")
-        known = select(Share.id).where(Share.concept_id == number, Share.user_id == user.id)
-        if session.scalar(known) is None:
-            session.add(Share(concept_id=number, user_id=user.id))
-            note(session, request, "concept.share", number, user=user.id)
+        access.share(session, me, number, share.user, address=address_of(request))
     return list_shares(number, work, me)
 
 
@@ -212,13 +203,7 @@ def share_concept(number: str, share: NewShare, request: Request, work: Work, me
 def unshare_concept(number: str, user: Line, request: Request, work: Work, me: Me) -> Record:
     """Take the concept back from a user."""
     with work.database.session() as session:
-        find_own(session, Concept, number, me)
-        wanted = select(Share).join(User, User.id == Share.user_id).where(Share.concept_id == number, User.name == user)
-        row = session.scalar(wanted)
-        if row is None:
-            raise not_found("share")
-        session.delete(row)
-        note(session, request, "concept.unshare", number, user=row.user_id)
+        access.unshare(session, me, number, user, address=address_of(request))
     return list_shares(number, work, me)
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 from sqlalchemy import delete, select
 
+from limner.apps.jobs.access import visible
 from limner.apps.jobs.tables import Concept, Conversation, Turn
 
 from ..errors import not_found
@@ -44,7 +45,7 @@ class Current(Fields):
 @router.get("")
 def list_conversations(work: Work, me: Me) -> Record:
     """The user's conversations, the newest first."""
-    wanted = select(Conversation).where(Conversation.owner_id == me.id).order_by(Conversation.created.desc())
+    wanted = visible(Conversation, me).order_by(Conversation.created.desc())
     with work.database.reading() as session:
         return {"conversations": [_record(row) for row in session.scalars(wanted)]}
 

@@ -112,8 +112,12 @@ async def stream_job(
     last_event_id: Annotated[str, Header()] = "",
 ) -> EventSourceResponse:
     """The job's events as they happen (server-sent events), until it is over, after the one of `Last-Event-ID`."""
-    start = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else after
-    return await stream_events(request, work, me, job_id=number, after=min(start, 2**53))
+    return await stream_events(request, work, me, job_id=number, after=_start(last_event_id, after))
+
+
+def _start(last_event_id: str, after: int | None) -> int | None:
+    """The event after which a stream begins: that of the header, or `after` where the header has no number."""
+    return min(int(last_event_id[:20]), 2**53) if last_event_id.isascii() and last_event_id.isdigit() else after
 
 
 @router.get("/events")
@@ -125,8 +129,7 @@ async def stream_all(
     last_event_id: Annotated[str, Header()] = "",
 ) -> EventSourceResponse:
     """Events of all jobs of the user as they happen; without `after` and `Last-Event-ID`, from now on."""
-    start = min(int(last_event_id), 2**53) if last_event_id.isascii() and last_event_id.isdigit() else after
-    return await stream_events(request, work, me, after=start)
+    return await stream_events(request, work, me, after=_start(last_event_id, after))
 
 
 @router.post("/jobs/{number}/{what}")

@@ -32,16 +32,8 @@ def show_method(name: str, work: Work, me: Me) -> Record:
     """A method and the fields of the form of its settings."""
     if name not in methods():
         raise not_found("method")
-    fields = _fields(name)
     row = next(row for row in methods_table(work.config.base.name) if row["name"] == name)
-    return {**row, "form": fields}
-
-
-def _fields(name: str) -> list[Record]:
-    # a client names limner's own methods alone; a name such as FILE.py:function would run a file
-    if name not in methods():
-        raise UnknownName("method", name[:100], methods())
-    return [dataclasses.asdict(field) for field in fields_of(name)]
+    return {**row, "form": [dataclasses.asdict(field) for field in fields_of(name)]}
 
 
 class Plan(Fields):
@@ -57,8 +49,9 @@ class Plan(Fields):
 @router.post("/estimate")
 def estimate(plan: Plan, work: Work, me: Me) -> Record:
     """The method that a goal leads to, and the time and memory that learning by it is expected to take."""
-    if plan.method:
-        _fields(plan.method)
+    # a client names limner's own methods alone; a name such as FILE.py:function would run a file
+    if plan.method and plan.method not in methods():
+        raise UnknownName("method", plan.method[:100], methods())
     base = work.config.base
     result = quick_estimate(
         plan.goal,

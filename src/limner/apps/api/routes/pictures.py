@@ -13,6 +13,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from limner.apps.jobs import retention
+from limner.apps.jobs.access import visible
 from limner.apps.jobs.tables import BoardPicture, Picture, User
 from limner.core.untrusted import MAX_CAPTION, parse_json
 from limner.errors import FileError, InputError
@@ -51,7 +52,7 @@ def list_pictures(
 ) -> Record:
     """The user's pictures, the newest first. Every word of `search` must stand in the prompt or in the name of a
     concept; `before` is the id of the last picture of the page before."""
-    wanted = select(Picture).where(Picture.owner_id == me.id, Picture.deleted.is_(None))
+    wanted = visible(Picture, me)
     if purpose != "all":
         wanted = wanted.where(Picture.purpose == purpose)
     for word in search.split()[:10]:
@@ -125,7 +126,12 @@ def metadata_of(data: bytes) -> Record:
     known = ("prompt", "seed", "concepts", "base", "settings")
     if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
         raise FileError("the picture's settings are not limner's; drop a picture that limner painted")
-    return json.loads(json.dumps({name: record[name] for name in known if name in record}, allow_nan=False))  # type: ignore[no-any-return]
+    settings = {name: record[name] for name in known if name in record}
+    try:
+        json.dumps(settings, allow_nan=False)
+    except ValueError as error:
+        raise FileError("the picture's settings hold a number that is not finite; limner did not write them") from error
+    return settings
 
 
 @router.get("/{number}")

@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import Field
 
+from limner.apps.jobs.access import visible
 from limner.apps.jobs.tables import Concept
 
 from ..fields import Fields, Id, Prompt, Record, Seed
-from .common import Me, Work, add_job, mine
+from .common import Me, Work, add_job
 
 router = APIRouter(prefix="/api/scores", tags=["scores"])
 
@@ -28,7 +29,7 @@ class NewScore(Fields):
 def list_scores(work: Work, me: Me) -> Record:
     """Scores and diagnosis of every concept that the user may see."""
     with work.database.reading() as session:
-        rows = session.scalars(mine(Concept, me).order_by(Concept.created.desc())).all()
+        rows = session.scalars(visible(Concept, me).order_by(Concept.created.desc())).all()
     fields = ("id", "name", "method", "base", "scores", "diagnosis")
     return {"scores": [{name: getattr(row, name) for name in fields} for row in rows]}
 

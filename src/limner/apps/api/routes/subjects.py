@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
-from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from limner.apps.jobs import retention
+from limner.apps.jobs.access import visible
 from limner.apps.jobs.tables import Reference, Subject, User
 from limner.core.subject import KINDS, check_name, check_noun
 from limner.errors import InputError
 
 from ..errors import ApiError
 from ..fields import Fields, Line, Record, check_line, check_text
-from ..uploads import UploadedPicture, check_picture, read_form, read_upload
+from ..uploads import UploadedPicture, check_picture, plain_filename, read_form, read_upload
 from .common import Me, Work, add_job, find_own, note, picture_kind, store
 from .records import subject_record
 
@@ -52,9 +52,8 @@ class SubjectChange(Fields):
 @router.get("")
 def list_subjects(work: Work, me: Me) -> Record:
     """The user's subjects, the newest first."""
-    mine = select(Subject).where(Subject.owner_id == me.id, Subject.deleted.is_(None))
     with work.database.reading() as session:
-        rows = session.scalars(mine.order_by(Subject.created.desc())).all()
+        rows = session.scalars(visible(Subject, me).order_by(Subject.created.desc())).all()
         return {"subjects": [subject_record(row) for row in rows]}
 
 
@@ -65,7 +64,7 @@ async def create_subject(request: Request, work: Work, me: Me) -> Record:
     about = _about(form)
     pictures = await _pictures(form, work)
     if not pictures:
-        raise InputError("there are no pictures: send one or more files in the field pictures (three to five are best)")
+        raise InputError("there are no pictures: send one or more files in the field pictures (three to ten are best)")
     return await run_in_threadpool(_create, request, work, me, about, pictures)
 
 
@@ -144,8 +143,6 @@ async def read_picture(file: UploadFile, limits: Any, *, mask: bool = False) -> 
 
 
 def _stem(filename: str | None) -> str:
-    from ..uploads import plain_filename
-
     return plain_filename(filename).rpartition(".")[0] or plain_filename(filename)
 
 

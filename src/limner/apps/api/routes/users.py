@@ -9,15 +9,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from limner.apps.jobs import users
+from limner.apps.jobs.access import ID
 from limner.apps.jobs.quotas import bytes_of, seconds_of_day
 from limner.apps.jobs.tables import Audit, Token, User
-from limner.apps.jobs.users import SESSION, create_token
+from limner.apps.jobs.users import SESSION, create_token, hash_token
 
-from ..auth import hash_token
 from ..errors import ApiError, not_found
 from ..fields import Fields, Line, Name, Number, Record
 from ..services import Services
-from .common import ID, Admin, Limit, Me, Work, note
+from .common import Admin, Limit, Me, Work, note
 from .records import token_record, user_record, when
 
 router = APIRouter(prefix="/api", tags=["users"])
