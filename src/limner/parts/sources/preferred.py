@@ -23,8 +23,8 @@ def preferred(
     pairs: Sequence[tuple[Image.Image, Image.Image, str]], *, batch: int = 2, name: str = "preferred pairs"
 ) -> Source:
     """Batches of pairs: all preferred pictures, then the others in the same order, with equal times in a pair
-    (Eq. 14 of arXiv:2311.12908). Each picture has noise of its own, as in the equation. Pairs are drawn with
-    replacement.
+    (Eq. 14 of arXiv:2311.12908). Pairs are drawn with replacement. Each picture has noise of its own, as in the
+    equation; the authors' code gives both pictures of a pair the same noise.
 
     pairs: a preferred picture, another, and the prompt of both, with handles
     batch: pairs in an update
