@@ -38,7 +38,7 @@ from limner.pocket.subjects import toy
 from limner.workflows.paint import check_prompts, painted
 from limner.workflows.paint_many import Order, attach_orders, paint_many
 
-from .queueing import Poisson, latencies
+from .queueing import Poisson, latencies, simulated
 
 ROOT = Path(__file__).parents[2]
 FEW: dict[str, Any] = {"steps": 2, "batch": 1}
@@ -76,8 +76,8 @@ def main() -> None:
             "cache": bench.cache(),
             "poisson load": bench.load(given.orders),
             "rows in a step": steps,
+            "joining between steps, simulated": bench.joining(steps),
         }
-        record["joining between steps, simulated"] = bench.joining(record["rows in a step"])
     write(record)
 
 
@@ -265,8 +265,6 @@ class Bench:
         """Latencies if orders joined a running batch between steps, beside batches that run to their end: simulated
         with the measured seconds of a step, and with seconds as on a machine where a step takes the same for any number
         of rows."""
-        from .queueing import simulated
-
         machines = {
             "this machine": seconds,
             "steps that cost the same for 1 to 8 rows": dict.fromkeys(seconds, seconds[1]),
