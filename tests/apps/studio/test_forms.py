@@ -98,8 +98,10 @@ def test_pictures_are_favourites_and_on_boards(studio: Studio) -> None:
 
 
 def test_words_become_a_job_of_the_conversation(studio: Studio) -> None:
+    older = studio.copy_concept(studio.ids["concept"])  # a conversation takes one likeness of a handle: the newest
     studio.post("/chat/{conversation}/say", {"words": "make <rex> red"})
     payload = studio.last_job().payload
+    studio.post(f"/concepts/{older}/delete")
     current = studio.row(Conversation, studio.ids["conversation"]).current_id
     assert payload["concepts"] == [{"id": studio.ids["concept"], "scale": 1.0}]
     assert (payload["words"], payload["parent"]) == ("make <rex> red", current)
