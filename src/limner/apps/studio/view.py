@@ -107,6 +107,7 @@ def reading(request: Request) -> Iterator[Session]:
 
 @contextmanager
 def writing(request: Request) -> Iterator[Session]:
+    """A session whose changes are kept at its end, and dropped at an exception."""
     with request.app.state.services.database.session() as session:
         yield session
 
