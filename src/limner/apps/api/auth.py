@@ -146,10 +146,10 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/login")
 def show_login(request: Request) -> Response:
-    """A plain page to log in; the studio's pages bring a better one."""
+    """The page to log in."""
     if request.app.state.services.me is not None or request.state.user is not None:
         return RedirectResponse("/", 303)
-    return _login_page("")
+    return _login_page(request)
 
 
 @router.post("/login")
@@ -167,9 +167,7 @@ async def log_in(request: Request) -> Response:
         text = "this token is not valid"
         if wants_json:
             raise ApiError(401, "invalid_token", text)
-        draw = getattr(request.app.state, "login_page", None)
-        page: Response = draw(request, text, 401) if draw else _login_page(text, status=401)
-        return page
+        return _login_page(request, text, 401)
     secret = await anyio.to_thread.run_sync(_open_session, services, user[0].id, user[1])
     target = _local(str(form.get("next", "/")))
     response: Any = JSONResponse({"user": user[0].name}) if wants_json else RedirectResponse(target, 303)
@@ -222,7 +220,11 @@ def _local(target: str) -> str:
     return target if ok and not target.startswith("//") else "/"
 
 
-def _login_page(failure: str, status: int = 200) -> Response:
+def _login_page(request: Request, failure: str = "", status: int = 200) -> Response:
+    """The studio's page where its pages are mounted, else a plain one."""
+    if (draw := getattr(request.app.state, "login_page", None)) is not None:
+        drawn: Response = draw(request, failure, status)
+        return drawn
     page = (
         '<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>limner: log in</title>'
         '<h1>Log in</h1><p role="alert">{}</p><form method="post" action="/login">'

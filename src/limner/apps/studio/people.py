@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from sqlalchemy import select
 from starlette.datastructures import FormData
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from limner.apps.api.auth import require_admin
 from limner.apps.api.routes import users as accounts
@@ -133,13 +133,7 @@ def change_user(request: Request, number: str, form: Form) -> Response:
 # --------------------------------------------------------------------------------------------------------------- login
 
 
-@router.get("/login")
-def show_login(request: Request) -> Response:
-    if request.state.user is not None:
-        return RedirectResponse("/", 303)
-    return login_page(request)
-
-
-def login_page(request: Request, failure: str = "", status: int = 200) -> Response:
+def login_page(request: Request, failure: str, status: int) -> Response:
+    """The page to log in, which the server's own routes draw."""
     target = request.query_params.get("next", "/")
     return render(request, "login.html", status=status, title="Log in", failure=failure, next=target[:500])
