@@ -37,16 +37,18 @@ def _plain(argument: str) -> str:
     return Path(argument).name if "/" in argument else argument
 
 
+def cpu() -> str:
+    """Name of the processor."""
+    cpu_info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    models = (line.partition(":")[2].strip() for line in cpu_info.splitlines() if line.startswith("model name"))
+    return next(models, platform.processor())
+
+
 def machine() -> dict[str, Any]:
     import torch
 
-    cpu_info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    model = next(
-        (line.partition(":")[2].strip() for line in cpu_info.splitlines() if line.startswith("model name")),
-        platform.processor(),
-    )
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": model, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu}
+    return {"cpu": cpu(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu}
 
 
 def _version(name: str) -> str:

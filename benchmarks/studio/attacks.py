@@ -3,83 +3,16 @@ number name it."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import random
 import socket
-import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
-import httpx
-
-MARK = "limnerxss"
-"""Part of every script that a page must never hold unescaped."""
-PATIENCE = 60.0
-"""Seconds without an answer after which a request counts as hanging."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The server's answer: an HTTP status, or 0 where it closed the connection without one."""
-
-    status: int
-    text: str = ""
-    about: str = ""  # the request, in words
-
-
-@dataclass
-class Target:
-    """Where requests go, and what an attacker knows of it."""
-
-    url: str
-    port: int
-    canary: str  # address of a server that nothing may ask
-    client: httpx.Client
-    operations: list[Operation]
-    ids: dict[str, str] = field(default_factory=dict)  # noun -> id of a thing that exists
-
-    def some(self, chance: random.Random, kind: str) -> Operation:
-        """An operation whose body is of this kind: "json", "form", or "" for any."""
-        return chance.choice([each for each in self.operations if not kind or each.body == kind])
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One row of the server's own OpenAPI document."""
-
-    method: str
-    path: str
-    body: str  # "json", "form" or ""
-    fields: tuple[str, ...]
-    parameters: tuple[tuple[str, str], ...]  # (name, "path" or "query")
-
-
-def operations(document: dict[str, Any]) -> Iterator[Operation]:
-    """Every operation of an OpenAPI document."""
-    schemas = document.get("components", {}).get("schemas", {})
-
-    def fields(schema: dict[str, Any]) -> tuple[str, ...]:
-        known = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
-        return tuple(known.get("properties", {}))
-
-    for path, methods in document["paths"].items():
-        for method, about in methods.items():
-            content = about.get("requestBody", {}).get("content", {})
-            media = next(iter(content), "")
-            yield Operation(
-                method.upper(),
-                path,
-                "json" if "json" in media else "form" if media else "",
-                fields(content[media].get("schema", {})) if media else (),
-                tuple((each["name"], each["in"]) for each in about.get("parameters", []) if "in" in each),
-            )
-
+from .hostile_values import CLIMBS, PICTURES, SCRIPTS, odd_value
+from .target import Outcome, Target, ask, filled, raw, status_of
 
 Attack = Callable[[Target, random.Random], Outcome]
 ATTACKS: dict[str, tuple[Attack, int]] = {}
@@ -92,97 +25,6 @@ def attack(weight: int) -> Callable[[Attack], Attack]:
         return function
 
     return put
-
-
-# ------------------------------------------------------------------------------------------------------------- values
-
-SCRIPTS = (
-    f"<script>{MARK}()</script>",
-    f"<img src=x onerror={MARK}()>",
-    f'"><svg onload={MARK}()>',
-    f"javascript:{MARK}()",
-    f"'-{MARK}()-'",
-    f"{{{{ {MARK}.__class__ }}}}",
-    f"</title><script>{MARK}()</script>",
-    f"<zippy><iframe srcdoc='<script>{MARK}()</script>'>",
-)
-CLIMBS = (
-    "../../../../etc/passwd",
-    "..%2f..%2f..%2fetc%2fpasswd",
-    "%2e%2e/%2e%2e/%2e%2e/etc/passwd",
-    "....//....//etc/passwd",
-    "/etc/passwd",
-    "file:///etc/passwd",
-    "..\\..\\windows\\win.ini",
-    "%00",
-    "~/.ssh/id_rsa",
-    "studio.db",
-    "/proc/self/environ",
-    "a" * 3000,
-)
-
-
-def odd_value(chance: random.Random) -> Any:
-    """A value of the wrong kind, size or sign."""
-    nested: Any = 1
-    for _ in range(chance.choice((5, 60))):
-        nested = [nested] if chance.random() < 0.5 else {"a": nested}
-    return chance.choice(
-        (
-            None,
-            True,
-            -1,
-            0,
-            10**30,
-            -(10**30),
-            1e308,
-            0.1,
-            "",
-            "\x00",
-            "a" * 10_000,
-            "‮\u202e\ufeff",
-            "\ud7ff",
-            [],
-            {},
-            [None] * 500,
-            nested,
-            chance.choice(SCRIPTS),
-            chance.choice(CLIMBS),
-            "'; DROP TABLE users; --",
-            "9" * 400,
-            {"$ne": None},
-            "NaN",
-            "<zippy>" * 500,
-        )
-    )
-
-
-def filled(path: str, chance: random.Random, ids: dict[str, str]) -> str:
-    """A path of the OpenAPI document with its parameters given: often a known thing's id, else hostile."""
-    while "{" in path:
-        before, _, rest = path.partition("{")
-        name, _, after = rest.partition("}")
-        noun = before.strip("/").rpartition("/")[2].removesuffix("s") if name == "number" else name
-        known = ids.get(noun, "0" * 32)
-        odd = quote(str(chance.choice((*CLIMBS, *SCRIPTS, "0", "-1", "é" * 40, "f" * 33))), safe="%")
-        path = f"{before}{known if chance.random() < 0.6 else odd}{after}"
-    return path
-
-
-def ask(target: Target, method: str, path: str, **more: Any) -> Outcome:
-    """Send a request and read the answer's start; a stream of events is left after its first bytes."""
-    about = f"{method} {path[:120]}"
-    try:
-        with target.client.stream(method, f"{target.url}{path}", **more) as answer:
-            text = next(answer.iter_text(4096), "") if answer.headers.get("content-type", "") else ""
-            return Outcome(answer.status_code, text[:4096], about)
-    except httpx.TimeoutException:
-        return Outcome(-1, "", about)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return Outcome(0, f"{type(error).__name__}: {error}", about)
-
-
-# -------------------------------------------------------------------------------------------------------------- kinds
 
 
 @attack(18)
@@ -353,65 +195,3 @@ def wrong_methods(target: Target, chance: random.Random) -> Outcome:
     packed = zlib.compress(b"0" * 10_000_000)
     path = filled(to.path, chance, {})
     return ask(target, method if chance.random() < 0.5 else to.method, path, content=packed, headers=coded)
-
-
-# ------------------------------------------------------------------------------------------------------------- helpers
-
-
-def raw(target: Target, text: str) -> Outcome:
-    """Send bytes as they are, and read what comes back until the server closes or is silent."""
-    about = text.splitlines()[0][:120] if text.strip() else "blank"
-    try:
-        with socket.create_connection(("127.0.0.1", target.port), timeout=10) as line:
-            line.sendall(text.encode("latin-1", "replace"))
-            line.settimeout(20)
-            received = line.recv(4096)
-            line.settimeout(1)  # the body may come in a packet of its own
-            with contextlib.suppress(TimeoutError):
-                while len(received) < 20_000 and (more := line.recv(4096)):
-                    received += more
-            return Outcome(status_of(received), received.decode("latin-1").partition("\r\n\r\n")[2], about)
-    except TimeoutError:
-        return Outcome(-1, "", about)
-    except OSError as error:
-        return Outcome(0, str(error), about)
-
-
-def status_of(answer: bytes) -> int:
-    words = answer.split(None, 2)
-    return int(words[1]) if len(words) > 1 and words[0].startswith(b"HTTP/") and words[1].isdigit() else 0
-
-
-def png(width: int, height: int, data: bytes) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-
-
-def _honest(chance: random.Random) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.effect_noise((64, 64), 60).convert("RGB").save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-PICTURES: tuple[Callable[[random.Random], tuple[str, bytes]], ...] = (
-    lambda c: ("bomb.png", png(60_000, 60_000, zlib.compress(b"\0" * 20_000_000))),
-    lambda c: ("huge.png", png(2**31 - 1, 2**31 - 1, b"")),
-    lambda c: ("zero.png", png(0, 0, b"")),
-    lambda c: ("cut.png", _honest(c)[: c.randrange(1, 400)]),
-    lambda c: ("noise.jpg", bytes(c.randrange(256) for _ in range(2000))),
-    lambda c: ("empty.png", b""),
-    lambda c: ("drawing.svg", f"<svg xmlns='http://www.w3.org/2000/svg' onload='{MARK}()'/>".encode()),
-    lambda c: ("page.html", f"<script>{MARK}()</script>".encode()),
-    lambda c: ("pickle.safetensors", b"\x80\x04cos\nsystem\n(S'true'\ntR."),
-    lambda c: ("long.safetensors", struct.pack("<Q", 2**62) + b"{}"),
-    lambda c: ("../../../tmp/x.png", _honest(c)[:-20]),
-    lambda c: (f"{SCRIPTS[1]}.png", b"GIF89a" + bytes(40)),
-    lambda c: ("a" * 400 + ".png", b"\xff\xd8\xff\xe0" + bytes(50)),
-    lambda c: ("archive.zip", b"PK\x03\x04" + bytes(60)),
-    lambda c: ("deep.tif", b"II*\0\x08\0\0\0\xff\xff" + bytes(200)),
-)

@@ -29,9 +29,11 @@ from typing import Any
 
 import httpx
 
-from .attacks import ATTACKS, MARK, PATIENCE, Outcome, Target, operations
+from .attacks import ATTACKS
 from .client import Client, toy_pictures
+from .hostile_values import MARK
 from .server import Studio, studio, write_results
+from .target import PATIENCE, Outcome, Target, operations
 
 COLUMNS = ("requests", "4xx", "closed", "2xx or 3xx", "5xx", "hung", "unclear")
 HARMFUL = ("5xx", "hung", "unclear")

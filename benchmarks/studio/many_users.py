@@ -38,7 +38,7 @@ from limner.pocket.subjects import toy
 from limner.workflows.paint import check_prompts, painted
 from limner.workflows.paint_many import Order, attach_orders, paint_many
 
-from .queueing import Poisson, latencies
+from .queueing import Poisson, joining, latencies
 
 ROOT = Path(__file__).parents[2]
 FEW: dict[str, Any] = {"steps": 2, "batch": 1}
@@ -76,8 +76,8 @@ def main() -> None:
             "cache": bench.cache(),
             "poisson load": bench.load(given.orders),
             "rows in a step": steps,
+            "joining between steps, simulated": joining(steps, given.steps),
         }
-        record["joining between steps, simulated"] = bench.joining(record["rows in a step"])
     write(record)
 
 
@@ -260,26 +260,6 @@ class Bench:
                 each.append((times[1] - times[0]) / 4)
             seconds[rows] = round(statistics.median(each), 4)
         return seconds
-
-    def joining(self, seconds: dict[int, float]) -> list[dict[str, Any]]:
-        """Latencies if orders joined a running batch between steps, beside batches that run to their end: simulated
-        with the measured seconds of a step, and with seconds as on a machine where a step takes the same for any number
-        of rows."""
-        from .queueing import simulated
-
-        machines = {
-            "this machine": seconds,
-            "steps that cost the same for 1 to 8 rows": dict.fromkeys(seconds, seconds[1]),
-        }
-        rows = []
-        for name, step in machines.items():
-            alone = 1 / (self.steps * step[1])
-            for share in (0.5, 0.9, 1.3):
-                arrivals = Poisson(share * alone, 4000, seed=3).times
-                for joins in (False, True):
-                    each = simulated(arrivals, step, steps=self.steps, most=8, joins=joins)
-                    rows.append({"machine": name, "load": share, "joins": joins, **latencies(each)})
-        return rows
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import statistics
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,29 @@ def simulated(
                 done[order] = now - arrivals[order]
                 del running[order]
     return done
+
+
+def joining(step_seconds: Mapping[int, float], steps: int) -> list[dict[str, Any]]:
+    """Latencies if orders joined a running batch between steps, beside batches that run to their end: simulated with
+    measured seconds of a step, and with seconds as on a machine where a step takes the same for any number of rows.
+
+    Args:
+        step_seconds: rows -> seconds of a step of so many rows.
+        steps: steps of a picture.
+    """
+    machines = {
+        "this machine": step_seconds,
+        "steps that cost the same for 1 to 8 rows": dict.fromkeys(step_seconds, step_seconds[1]),
+    }
+    rows = []
+    for name, seconds in machines.items():
+        alone = 1 / (steps * seconds[1])
+        for share in (0.5, 0.9, 1.3):
+            arrivals = Poisson(share * alone, 4000, seed=3).times
+            for joins in (False, True):
+                each = simulated(arrivals, seconds, steps=steps, most=8, joins=joins)
+                rows.append({"machine": name, "load": share, "joins": joins, **latencies(each)})
+    return rows
 
 
 def fresh(running: Mapping[int, int], steps: int) -> bool:

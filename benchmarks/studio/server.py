@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import _version, cpu
 from limner.core.files import atomic_write
 
 ROOT = Path(__file__).parent.parent.parent
@@ -145,20 +146,11 @@ def free_port() -> int:
 
 def write_results(name: str, **about: Any) -> Path:
     """results/studio_NAME.json: the figures, the command, the machine and the versions."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    def installed(library: str) -> str:
-        with contextlib.suppress(PackageNotFoundError):
-            return version(library)
-        return "none"
-
-    cpu_info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    models = [line.partition(":")[2].strip() for line in cpu_info.splitlines() if line.startswith("model name")]
     record = {
         **about,
         "command": f"python -m benchmarks.studio.{name} {' '.join(sys.argv[1:])}".strip(),
-        "machine": {"cpu": models[0] if models else "unknown", "cores": os.cpu_count()},
-        "versions": {library: installed(library) for library in LIBRARIES},
+        "machine": {"cpu": cpu(), "cores": os.cpu_count()},
+        "versions": {library: _version(library) for library in LIBRARIES},
     }
     path = ROOT / "results" / f"studio_{name}.json"
     text = json.dumps(record, indent=1) + "\n"

@@ -1,4 +1,4 @@
-// What a page must offer to people who use no mouse, no sight or a small screen: one line for each fault.
+// Faults of a page for people who use no mouse, no sight or a small screen: one line for each.
 // Rules of WCAG 2.2 AA that a program can decide: names (1.1.1, 4.1.2), contrast (1.4.3), language (3.1.1),
 // headings and landmarks (1.3.1), order of focus (2.4.3), size of targets (2.5.8), reflow (1.4.10).
 () => {

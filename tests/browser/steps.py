@@ -1,4 +1,4 @@
-"""What a person does in the studio, step by step: shared by the tests and by the screenshots of the docs."""
+"""Steps of a person in the studio, shared by the tests and by the screenshots of the docs."""
 
 from __future__ import annotations
 

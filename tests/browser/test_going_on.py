@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from safetensors.numpy import load as tensors_of
@@ -51,7 +51,7 @@ def wait_for_updates(client: Client, job: str, updates: int) -> dict[str, object
     raise AssertionError(f"the job made no {updates} updates within {LEASE:.0f} s")
 
 
-def concept_of(client: Client, job: str) -> dict[str, object]:
+def concept_of(client: Client, job: str) -> dict[str, Any]:
     """The tensors of the concept that a job learned, by name."""
     client.wait(job)
     row = next(each for each in client.call("GET", "/api/concepts")["concepts"] if each["job"] == job)
@@ -71,10 +71,10 @@ def test_the_browser_may_close_and_the_server_be_killed(browser: Browser, studio
         assert record["attempts"] == 2
         resumed = concept_of(client, killed)
     assert resumed.keys() == wanted.keys()
-    assert all((resumed[name] == wanted[name]).all() for name in wanted)  # type: ignore[attr-defined]
+    assert all((resumed[name] == wanted[name]).all() for name in wanted)
 
 
-def one_left_and_one_killed(browser: Browser, server: Studio, client: Client) -> tuple[dict[str, object], str]:
+def one_left_and_one_killed(browser: Browser, server: Studio, client: Client) -> tuple[dict[str, Any], str]:
     """The tensors that an undisturbed training learns, and the job of the same one at whose 25th update the server is
     killed."""
     subject = client.subject("zippy", toy_pictures(16), noun="car")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from limner.apps.api.app import create_app
 from limner.apps.api.config import Config
 from limner.apps.api.services import Services
+from limner.apps.jobs.tables import Concept, Job, new_id
 from limner.apps.jobs.users import create_token, create_user
 
-from .rows import HOSTILE, fill
+from .rows import HOSTILE, fill, png
 
 ADDRESS = "http://127.0.0.1:7860"
 
@@ -38,6 +42,38 @@ class Studio:
             path.format(**self.ids), data={"form_token": token, **(data or {})}, follow_redirects=False, **more
         )
 
+    def last_job(self) -> Job:
+        with self.services.database.reading() as session:
+            job = session.scalars(select(Job).order_by(Job.created.desc())).first()
+            assert job is not None
+            session.expunge_all()
+            return job
+
+    def row(self, table: type[Any], number: str) -> Any:
+        with self.services.database.reading() as session:
+            row = session.get(table, number)
+            session.expunge_all()
+            return row
+
+    def give(self, **about: str) -> str:
+        """Upload two photos; return the new subject's id."""
+        files = [
+            ("photos", ("a b.png", png("#123456"), "image/png")),
+            ("photos", ("../../c.jpg", png("#654321"), "image/png")),
+        ]
+        answer = self.post("/teach", {"name": "bo", "noun": "cat", "kind": "pet", **about}, files=files)
+        assert answer.status_code == 303, answer.text
+        return str(answer.headers["location"]).rpartition("/")[2]
+
+    def copy_concept(self, number: str) -> str:
+        """Add an older concept of the same handle; return its id."""
+        with self.services.database.session() as session:
+            first = session.get_one(Concept, number)
+            names = ("owner_id", "name", "handle", "noun", "method", "base", "sha256", "num_bytes", "header")
+            older = Concept(id=new_id(), created=first.created - timedelta(1), **{n: getattr(first, n) for n in names})
+            session.add(older)
+            return older.id
+
 
 def form_token(client: TestClient) -> str:
     page = client.get("/settings").text
@@ -50,11 +86,17 @@ def open_server(folder: Path, **more: Any) -> TestClient:
     return TestClient(create_app(config), base_url=ADDRESS, headers={"Origin": ADDRESS})
 
 
+def services_of(client: TestClient) -> Services:
+    assert isinstance(client.app, FastAPI)
+    services: Services = client.app.state.services
+    return services
+
+
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """A server without login whose rows hold hostile texts wherever people write."""
     with open_server(tmp_path_factory.mktemp("studio")) as client:
-        services: Services = client.app.state.services  # type: ignore[attr-defined]
+        services = services_of(client)
         assert services.me is not None
         yield Studio(client, services, fill(services, services.me, words=HOSTILE))
 
@@ -79,7 +121,7 @@ class Two:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     with open_server(tmp_path_factory.mktemp("two"), login="tokens") as anybody:
-        services: Services = anybody.app.state.services  # type: ignore[attr-defined]
+        services = services_of(anybody)
         clients, users = {}, {}
         for name in ("ann", "bob", "root"):
             users[name] = create_user(services.database, name, role="admin" if name == "root" else "member")

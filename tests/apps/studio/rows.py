@@ -71,13 +71,7 @@ def fill(
     rows["subject"] = Subject(
         id=new_id(), owner_id=user.id, name="rex", noun="dog", kind="object", report={"notes": [words]}
     )
-    rows["concept"] = Concept(
-        id=new_id(), owner_id=user.id, name="rex", handle="<rex>", noun="dog", method="lora_dreambooth", base="pocket",
-        sha256=weights, num_bytes=1_300_000, subject_id=rows["subject"].id, job_id=rows["learn"].id, scores=SCORES,
-        header={"settings": {"steps": 200, "lr": 0.001}, "cost": {"seconds": 31.5}, "seed": 0},
-        diagnosis={"label": "overfit", "because": ["F 0.81"]},
-        certificate=[{"what": "its tensors are finite numbers", "ok": True, "finding": "32 tensors"}],
-    )  # fmt: skip
+    rows["concept"] = _concept(user, rows, weights)
     rows["conversation"] = Conversation(id=new_id(), owner_id=user.id, title=words)
     rows["board"] = Board(id=new_id(), owner_id=user.id, name=words[:60])
     with services.database.session() as session:
@@ -88,33 +82,53 @@ def fill(
         session.flush()
         session.add_all(rows.values())
         session.flush()
-        for place, sha256 in enumerate(hashes[:3]):
-            session.add(
-                Reference(
-                    subject_id=rows["subject"].id,
-                    position=place,
-                    sha256=sha256,
-                    filename=f"{words}.jpg",
-                    caption=words,
-                    mask=mask if place else "",
-                )
-            )
+        session.add_all(_photos(rows["subject"].id, hashes[:3], mask, words))
         painted = _pictures(session, user, rows, hashes, words)
         session.add(BoardPicture(board_id=rows["board"].id, picture_id=painted[0].id))
         _turns(session, rows["conversation"], painted, words)
-        rows["concept"].states = [
-            {
-                "done": 10 * (k + 1),
-                "sha256": weights if k == 2 else "0" * 64,
-                "pictures": [painted[k].id],
-                "scores": {"likeness": 0.5 + k / 10, "prompt_accuracy": 0.9},
-            }
-            for k in range(3)
-        ]
+        rows["concept"].states = _states(weights, painted)
         rows["picture"] = painted[0]
         photo = session.query(Reference).filter_by(subject_id=rows["subject"].id).first()
         assert photo is not None
         return {name: row.id for name, row in rows.items()} | {"photo": photo.id}
+
+
+def _concept(user: User, rows: dict[str, Any], weights: str) -> Concept:
+    return Concept(
+        id=new_id(), owner_id=user.id, name="rex", handle="<rex>", noun="dog", method="lora_dreambooth", base="pocket",
+        sha256=weights, num_bytes=1_300_000, subject_id=rows["subject"].id, job_id=rows["learn"].id, scores=SCORES,
+        header={"settings": {"steps": 200, "lr": 0.001}, "cost": {"seconds": 31.5}, "seed": 0},
+        diagnosis={"label": "overfit", "because": ["F 0.81"]},
+        certificate=[{"what": "its tensors are finite numbers", "ok": True, "finding": "32 tensors"}],
+    )  # fmt: skip
+
+
+def _photos(subject: str, hashes: list[str], mask: str, words: str) -> list[Reference]:
+    """Reference images, all but the first with a mask."""
+    return [
+        Reference(
+            subject_id=subject,
+            position=place,
+            sha256=sha256,
+            filename=f"{words}.jpg",
+            caption=words,
+            mask=mask if place else "",
+        )
+        for place, sha256 in enumerate(hashes)
+    ]
+
+
+def _states(weights: str, painted: list[Picture]) -> list[dict[str, Any]]:
+    """Three states of a training, the last of which is the concept's file."""
+    return [
+        {
+            "done": 10 * (k + 1),
+            "sha256": weights if k == 2 else "0" * 64,
+            "pictures": [painted[k].id],
+            "scores": {"likeness": 0.5 + k / 10, "prompt_accuracy": 0.9},
+        }
+        for k in range(3)
+    ]
 
 
 def _job(user: User, kind: str, state: str, words: str, **more: Any) -> Job:

@@ -84,7 +84,10 @@ def test_without_a_login_only_the_login_page_is_drawn(two: Two) -> None:
     for path in ("/", "/paint", f"/concepts/{two.ids['concept']}"):
         answer = two.anybody.get(path, follow_redirects=False)
         assert (answer.status_code, answer.headers["location"]) == (303, "/login")
-    assert 'name="token"' in two.anybody.get("/login").text
+    page = two.anybody.get("/login").text
+    assert 'name="token"' in page
+    assert "/static/studio.css" in page
+    assert_is_plain(page)
     wrong = two.anybody.post("/login", data={"token": "limner_wrong"})
     assert wrong.status_code == 401
     assert "this token is not valid" in wrong.text

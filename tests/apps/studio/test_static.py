@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -34,8 +35,8 @@ def test_a_static_file_is_served(empty: TestClient, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
-def test_a_template_has_no_inline_code(path: object) -> None:
-    text = path.read_text(encoding="utf-8")  # type: ignore[attr-defined]
+def test_a_template_has_no_inline_code(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
     for pattern in (
         r"<style",
         r"\sstyle=",

@@ -114,6 +114,15 @@ def require_admin(request: Request) -> User:
 router = APIRouter(include_in_schema=False)
 
 
+@router.get("/login")
+def show_login(request: Request) -> Response:
+    """The page to log in."""
+    if request.app.state.services.me is not None or request.state.user is not None:
+        return RedirectResponse("/", 303)
+    page: Response = request.app.state.login_page(request, "", 200)
+    return page
+
+
 @router.post("/login")
 async def log_in(request: Request) -> Response:
     """Exchange a token for a browser's cookie."""

@@ -11,12 +11,12 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import find_own, find_visible
-from limner.apps.jobs.tables import Concept, Conversation, Job, Picture, Turn
+from limner.apps.api.routes.common import find_own
+from limner.apps.jobs.tables import Conversation, Job, Picture, Turn
 from limner.errors import InputError
 
-from .rows import OPEN, concepts_of, job_view
-from .view import Form, as_json, form_key, go, queue_job, reading, render, text, user_of, writing
+from .rows import OPEN, concepts_of, handles_of, job_view, named_concepts
+from .view import Form, form_key, go, queue_job, reading, render, text, user_of, writing
 from .words import picture_scores
 
 router = APIRouter(include_in_schema=False)
@@ -33,8 +33,7 @@ def show_all(request: Request) -> Response:
 
 
 def _fields(concepts: list[Any]) -> dict[str, Any]:
-    handles = as_json([{"id": c.id, "handle": c.handle, "noun": c.noun} for c in concepts])
-    return {"concepts": concepts, "handles": handles, "key": form_key()}
+    return {"concepts": concepts, "handles": handles_of(concepts), "key": form_key()}
 
 
 @router.post("/chat")
@@ -143,12 +142,9 @@ def say(request: Request, number: str, form: Form) -> Response:
 
 
 def _say(request: Request, form: FormData, number: str, words: str, parent: str | None) -> None:
-    ids = [each for each in form.getlist("concept") if isinstance(each, str)]
     with reading(request) as session:
-        named = [each for each in concepts_of(session, user_of(request)) if each.id in ids or each.handle in words]
-        for each in ids:
-            find_visible(session, Concept, each, user_of(request))
-    concepts = [{"id": each.id, "scale": 1.0} for each in named]
+        known = concepts_of(session, user_of(request))
+    concepts = [{"id": each.id, "scale": 1.0} for each in named_concepts(words, known)]
     queue_job(
         request, "converse", {"conversation": number, "words": words, "parent": parent, "concepts": concepts}, form
     )

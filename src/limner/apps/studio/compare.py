@@ -13,7 +13,7 @@ from limner.apps.api.routes.common import find_own, find_visible
 from limner.apps.jobs.tables import Concept, Job, Picture
 from limner.errors import InputError
 
-from .rows import concepts_of, job_view, jobs_of, names_of, pictures_of_job
+from .rows import concepts_of, job_view, jobs_of, labels_of, names_of, pictures_of_job
 from .view import Form, flag, form_key, go, lines, queue_job, reading, render, user_of, whole
 
 router = APIRouter(include_in_schema=False)
@@ -34,6 +34,7 @@ def show_form(request: Request, concept: str = "") -> Response:
         "compare.html",
         title="Compare",
         concepts=concepts,
+        labels=labels_of(concepts),
         chosen=concept,
         prompts=prompts,
         earlier=[(each, f"/compare/{each.id}") for each in earlier],

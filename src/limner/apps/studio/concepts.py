@@ -24,8 +24,8 @@ from limner.methods import card, methods
 from limner.workflows.advice import advise
 from limner.workflows.requests import BaseChoice, LearnRequest
 
-from .rows import concepts_of, pictures_of
-from .view import Form, flag, form_key, go, line, queue_job, reading, render, text, user_of, whole, writing
+from .rows import concepts_of, labels_of, pictures_of
+from .view import Form, form_key, go, queue_job, reading, render, text, user_of, writing
 from .words import diagnosis_words, picture_scores, score_rows
 from .words import number as short
 
@@ -40,7 +40,16 @@ def show_all(request: Request, q: str = "") -> Response:
     with reading(request) as session:
         concepts = concepts_of(session, user_of(request), search=q[:200])
     ways = [(way, way) for way in MERGINGS]
-    return render(request, "concepts.html", title="Likenesses", concepts=concepts, q=q[:200], ways=ways, key=form_key())
+    return render(
+        request,
+        "concepts.html",
+        title="Likenesses",
+        concepts=concepts,
+        labels=labels_of(concepts),
+        q=q[:200],
+        ways=ways,
+        key=form_key(),
+    )
 
 
 @router.post("/concepts/import")
@@ -205,98 +214,3 @@ def download_zip(request: Request, concept_id: str) -> Response:
         for number, picture in enumerate(pictures):
             archive.writestr(f"pictures/{number:03}.png", files.read(picture.sha256))
     return file_response(buffer.getvalue(), "application/zip", filename=f"{concept.name}.zip")
-
-
-# -------------------------------------------------------------------------------------------------------------- actions
-
-
-def own(request: Request, concept_id: str) -> Concept:
-    with reading(request) as session:
-        return find_own(session, Concept, concept_id, user_of(request))
-
-
-@router.post("/concepts/{concept_id}/try")
-def try_remedy(request: Request, concept_id: str, form: Form) -> Response:
-    """Teach the same photos again with the change that the diagnosis advises."""
-    concept = own(request, concept_id)
-    diagnosis = diagnosis_words(concept.diagnosis, concept.scores) or {"label": ""}
-    with reading(request) as session:
-        advice = advice_for(session, concept, diagnosis["label"])
-    if advice is None:
-        raise InputError("there is nothing to try for this likeness: it is balanced, or its photos are not here")
-    return go(request, f"/jobs/{queue_job(request, 'learn', advice[0], form)}", "queued")
-
-
-@router.post("/concepts/{concept_id}/score")
-def score(request: Request, concept_id: str, form: Form) -> Response:
-    concept = own(request, concept_id)
-    payload = {"concept": {"id": concept.id}, "count": 4 if concept.scores else 2}
-    return go(request, f"/jobs/{queue_job(request, 'score', payload, form)}", "queued")
-
-
-@router.post("/concepts/{concept_id}/check")
-def check(request: Request, concept_id: str, form: Form) -> Response:
-    payload = {"concept": {"id": own(request, concept_id).id}}
-    return go(request, f"/jobs/{queue_job(request, 'check', payload, form)}", "queued")
-
-
-@router.post("/concepts/{concept_id}/states")
-def paint_states(request: Request, concept_id: str, form: Form) -> Response:
-    concept = own(request, concept_id)
-    prompt = text(form, "prompt", most=2000) or f"a photo of {concept.handle}"
-    payload = {"concept": {"id": concept.id}, "prompts": [prompt], "seed": 0}
-    return go(request, f"/jobs/{queue_job(request, 'states', payload, form)}", "queued")
-
-
-@router.post("/concepts/{concept_id}/state")
-def use_state(request: Request, concept_id: str, form: Form) -> Response:
-    """Keep the concept as it was at a state of its training."""
-    state = api.State(done=whole(form, "done", -1, least=-1))
-    api.choose_state(concept_id, state, request, request.app.state.services, user_of(request))
-    return go(request, f"/concepts/{concept_id}", "state")
-
-
-@router.post("/concepts/{concept_id}/export")
-def export(request: Request, concept_id: str, form: Form) -> Response:
-    concept, to = own(request, concept_id), text(form, "to", most=40)
-    if to not in FORMATS:
-        raise InputError(f"export for one of {', '.join(FORMATS)}, not {to!r}")
-    payload = {"concept": {"id": concept.id}, "to": to, "rank": whole(form, "rank", 0, most=512)}
-    return go(request, f"/jobs/{queue_job(request, 'export', payload, form)}", "queued")
-
-
-@router.post("/concepts/{concept_id}/publish")
-def publish(request: Request, concept_id: str, form: Form) -> Response:
-    concept = own(request, concept_id)
-    payload = {
-        "concept": {"id": concept.id},
-        "to": line(form, "repository", most=200),
-        "licence": line(form, "licence", most=100),
-        "private": flag(form, "private"),
-        "upload": not flag(form, "local"),
-    }
-    with writing(request) as session:
-        note(session, request, "concept.publish", concept.id, to=payload["to"])
-    return go(request, f"/jobs/{queue_job(request, 'publish', payload, form)}", "queued")
-
-
-@router.post("/concepts/{concept_id}/share")
-def share(request: Request, concept_id: str, form: Form) -> Response:
-    name = line(form, "user", most=64)
-    if not name:
-        raise InputError("write the name of the user to share it with")
-    api.share_concept(concept_id, api.NewShare(user=name), request, request.app.state.services, user_of(request))
-    return go(request, f"/concepts/{concept_id}", "shared")
-
-
-@router.post("/concepts/{concept_id}/unshare")
-def unshare(request: Request, concept_id: str, form: Form) -> Response:
-    services = request.app.state.services
-    api.unshare_concept(concept_id, line(form, "user", most=64), request, services, user_of(request))
-    return go(request, f"/concepts/{concept_id}", "unshared")
-
-
-@router.post("/concepts/{concept_id}/delete")
-def delete(request: Request, concept_id: str) -> Response:
-    api.delete_concept(concept_id, request, request.app.state.services, user_of(request))
-    return go(request, "/concepts", "deleted")

@@ -17,8 +17,8 @@ from limner.errors import InputError
 
 from .rows import boards_of, pictures_of, visible_picture
 from .view import Form, go, is_fragment, reading, render, text, user_of, writing
+from .words import nested_rows, picture_scores
 from .words import number as short
-from .words import picture_scores
 
 router = APIRouter(include_in_schema=False)
 PAGE = 48
@@ -131,9 +131,7 @@ def facts_of(picture: Picture) -> list[tuple[str, str]]:
     rows += [(f"Strength of {each.get('name', '')}", short(each.get("scale", 1.0))) for each in picture.concepts]
     for name, value in picture.settings.items():
         if isinstance(value, dict):
-            rows += [
-                (f"{name}: {key}", short(each)) for key, each in value.items() if not isinstance(each, (dict, list))
-            ]
+            rows += nested_rows(name, value)
         elif value not in ("", None, []) and not isinstance(value, list):
             rows.append((name, short(value)))
     return [row for row in rows if row[1]]

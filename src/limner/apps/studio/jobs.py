@@ -20,6 +20,7 @@ from . import plans
 from .charts import chart, loss_points
 from .rows import OPEN, concept_view, covers_of, events_of, job_view, jobs_of, names_of, pictures_of_job
 from .view import Form, form_key, go, queue_job, reading, render, text, user_of, whole, writing
+from .words import nested_rows
 from .words import number as short
 
 router = APIRouter(include_in_schema=False)
@@ -129,8 +130,8 @@ def asks_of(job: Job) -> list[Ask]:
 
 
 def likeness_curve(events: Iterable[Mapping[str, Any]], *, held_out: bool) -> tuple[Any, str]:
-    """Likeness of the samples by update, to held-out photos where there are any; else the held-out loss beside the
-    base's."""
+    """The curve and its title: likeness of the samples by update (to held-out photos where there are any, else to the
+    training photos); where no samples were scored, the held-out loss as a share of the base's."""
     likeness: list[tuple[float, float]] = []
     held: list[tuple[float, float]] = []
     for event in events:
@@ -194,9 +195,7 @@ def facts_of(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
         if value in (None, "", [], {}) or name in ("subject", "subjects", "concept", "conversation", "file", "parent"):
             continue
         if isinstance(value, Mapping):
-            rows += [
-                (f"{name}: {key}", short(each)) for key, each in value.items() if not isinstance(each, (dict, list))
-            ]
+            rows += nested_rows(name, value)
         elif isinstance(value, list):
             rows.append((name, ", ".join(_item(each) for each in value)))
         else:

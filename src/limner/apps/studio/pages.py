@@ -5,11 +5,25 @@ from __future__ import annotations
 from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
-from . import bench, chat, compare, concepts, gallery, hardware, home, images, jobs, paint, people, teach
+from . import (
+    bench,
+    chat,
+    compare,
+    concept_actions,
+    concepts,
+    gallery,
+    hardware,
+    home,
+    images,
+    jobs,
+    paint,
+    people,
+    teach,
+)
 from .sure import NotSure, ask_first, show_question
 from .view import HERE, error_page
 
-GROUPS = (home, teach, paint, concepts, compare, gallery, images, chat, jobs, bench, hardware, people)
+GROUPS = (home, teach, paint, concepts, concept_actions, compare, gallery, images, chat, jobs, bench, hardware, people)
 
 
 def mount_studio(app: FastAPI) -> None:

@@ -19,9 +19,18 @@ from limner.apps.jobs.tables import Concept, Job, Picture
 from limner.errors import InputError
 
 from .canvases import canvas_of_form
-from .rows import ConceptView, concepts_of, job_view, pictures_of_job, visible_picture
+from .rows import (
+    ConceptView,
+    concepts_of,
+    handles_of,
+    job_view,
+    labels_of,
+    named_concepts,
+    pictures_of_job,
+    visible_picture,
+)
 from .uploading import keep_picture, read_picture
-from .view import Form, as_json, decimal, go, is_fragment, lines, queue_job, reading, render, text, user_of, whole
+from .view import Form, decimal, go, is_fragment, lines, queue_job, reading, render, text, user_of, whole
 
 router = APIRouter(include_in_schema=False)
 SAMPLERS = tuple((name, name or "the base's own") for name in ("", "ddim", "ddpm", "dpm", "euler", "flow"))
@@ -72,7 +81,7 @@ def show(request: Request, like: str = "", concept: str = "", onto: str = "", ag
         concepts = concepts_of(session, user)
         query = request.query_params
         values |= {name: query[name][:2000] for name in IN_ADDRESS if name in query}
-        values["scales"] = {each.id: 1.0 for each in concepts if each.handle in values["prompt"]}
+        values["scales"] = {each.id: 1.0 for each in named_concepts(values["prompt"], concepts)}
         if like:
             values |= values_of(visible_picture(session, like, user), again)
         if onto:
@@ -88,14 +97,16 @@ def page(request: Request, values: dict[str, Any], concepts: list[ConceptView]) 
         wanted = select(Job).where(Job.owner_id == user_of(request).id, Job.kind == "paint")
         jobs = list(session.scalars(wanted.order_by(Job.created.desc()).limit(SHOWN)))
         results = [(job_view(job), pictures_of_job(session, job)) for job in jobs]
-    styles = [(c.id, c.handle) for c in concepts if c.kind == "style"]
+    labels = labels_of(concepts)
+    styles = [(c.id, labels[c.id]) for c in concepts if c.kind == "style"]
     return render(
         request,
         "paint.html",
         title="Paint",
         v=form_values(values),
         concepts=concepts,
-        handles=as_json([{"id": c.id, "handle": c.handle, "noun": c.noun} for c in concepts]),
+        labels=labels,
+        handles=handles_of(concepts),
         style=[("", "none"), *styles] if styles else [],
         example=f"{concepts[0].handle} on the beach" if concepts else "a dog on the beach",
         samplers=SAMPLERS,
@@ -217,16 +228,10 @@ def named(form: FormData, name: str, options: tuple[tuple[str, str], ...]) -> st
 
 
 def chosen_concepts(form: FormData, concepts: list[ConceptView], prompts: list[str]) -> list[dict[str, Any]]:
-    """The concepts that are ticked, and those whose handles the prompts name."""
-    ticked = set(form.getlist("concept"))
-    words = " ".join(prompts)
-    taken: dict[str, ConceptView] = {}
-    for each in concepts:
-        if each.id in ticked or (each.handle in words and each.handle not in taken):
-            taken[each.handle] = each
-    return [
-        {"id": each.id, "scale": decimal(form, f"scale-{each.id}", 1.0, least=0, most=2)} for each in taken.values()
-    ]
+    """The concepts that are ticked or whose style is chosen, and those whose handles the prompts name."""
+    ticked = {each for each in (*form.getlist("concept"), form.get("style")) if isinstance(each, str)}
+    chosen = named_concepts(" ".join(prompts), concepts, ticked=ticked)
+    return [{"id": each.id, "scale": decimal(form, f"scale-{each.id}", 1.0, least=0, most=2)} for each in chosen]
 
 
 def regions_of(form: FormData) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from sqlalchemy import select
 from starlette.datastructures import FormData
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from limner.apps.api.auth import require_admin
 from limner.apps.api.routes import users as accounts
@@ -29,8 +29,8 @@ def show(request: Request) -> Response:
     return _page(request)
 
 
-def _page(request: Request, secret: str = "", whose: str = "") -> Response:
-    """The page; `secret` is a token that was just made, which is shown once."""
+def _page(request: Request, secret: str = "", secret_name: str = "") -> Response:
+    """The page; `secret` is a token that was just made, which is shown once below its name."""
     services = request.app.state.services
     with reading(request) as session:
         user = session.get_one(User, user_of(request).id)
@@ -51,7 +51,7 @@ def _page(request: Request, secret: str = "", whose: str = "") -> Response:
         "settings.html",
         title="Settings",
         secret=secret,
-        whose=whose,
+        secret_name=secret_name,
         is_admin=user.role == "admin",
         needs_login=services.me is None,
         base=config.base.name or "pocket",
@@ -60,7 +60,7 @@ def _page(request: Request, secret: str = "", whose: str = "") -> Response:
 
 
 def quotas_of(user: User, num_bytes: int, spent: float) -> list[tuple[str, str, float | None]]:
-    """(what, in words, percent of the quota) for each quota."""
+    """(name, use in words, percent of the limit) for each quota."""
     rows = (
         ("Files", size(num_bytes), size(user.most_bytes), num_bytes, user.most_bytes),
         ("Work in 24 hours", seconds(spent), seconds(user.most_seconds), spent, user.most_seconds),
@@ -82,7 +82,7 @@ def add_token(request: Request, form: Form) -> Response:
     """Make a token of the user; the answer is the only page that shows it."""
     services, user = request.app.state.services, user_of(request)
     token = accounts.NewToken(label=line(form, "label", most=64))
-    return _page(request, accounts.create_my_token(token, services, user)["token"], "you")
+    return _page(request, accounts.create_my_token(token, services, user)["token"], "Your new token")
 
 
 @router.post("/settings/tokens/{number}/revoke")
@@ -112,7 +112,7 @@ def add_user(request: Request, form: Form) -> Response:
     user = accounts.NewUser(name=name, role="admin" if text(form, "role") == "admin" else "member", **_quotas(form))
     record = accounts.create_user(user, services, admin)
     token = accounts.create_users_token(record["id"], accounts.NewToken(label="first"), services, admin)
-    return _page(request, token["token"], name)
+    return _page(request, token["token"], f"The new token of {name}")
 
 
 @router.post("/settings/users/{number}")
@@ -123,23 +123,17 @@ def change_user(request: Request, number: str, form: Form) -> Response:
         token = accounts.create_users_token(number, accounts.NewToken(label="new"), services, admin)
         with reading(request) as session:
             name = session.get_one(User, number).name
-        return _page(request, token["token"], name)
+        return _page(request, token["token"], f"The new token of {name}")
     role: accounts.Role = "admin" if text(form, "role") == "admin" else "member"
     change = accounts.UserChange(role=role, disabled=flag(form, "disabled"), **_quotas(form))
     accounts.change_user(number, change, request, services, admin)
     return go(request, "/settings", "user")
 
 
-# ------------------------------------------------------------------------------------------------- login ------------
+# --------------------------------------------------------------------------------------------------------------- login
 
 
-@router.get("/login")
-def show_login(request: Request) -> Response:
-    if request.state.user is not None:
-        return RedirectResponse("/", 303)
-    return login_page(request)
-
-
-def login_page(request: Request, failure: str = "", status: int = 200) -> Response:
+def login_page(request: Request, failure: str, status: int) -> Response:
+    """The page to log in, which the server's own routes draw."""
     target = request.query_params.get("next", "/")
     return render(request, "login.html", status=status, title="Log in", failure=failure, next=target[:500])

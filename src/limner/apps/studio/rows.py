@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +26,7 @@ from limner.apps.jobs.tables import (
     Token,
     User,
 )
+from limner.errors import InputError
 
 from . import words
 
@@ -63,6 +66,39 @@ def concepts_of(session: Session, user: User, *, search: str = "", limit: int = 
 def concept_view(concept: Concept, cover: str = "", shared: str = "") -> ConceptView:
     names = ("id", "name", "handle", "noun", "kind", "method", "scores", "created")
     return ConceptView(**{name: getattr(concept, name) for name in names}, cover=cover, shared=shared)
+
+
+def labels_of(concepts: Sequence[ConceptView]) -> dict[str, str]:
+    """Concept id -> a label that no other of these has: handle, method and owner, and the time where they repeat."""
+    labels = {
+        c.id: ", ".join(part for part in (c.handle, c.method or c.kind, c.shared and f"by {c.shared}") if part)
+        for c in concepts
+    }
+    counts = Counter(labels.values())
+    return {
+        c.id: labels[c.id] if counts[labels[c.id]] == 1 else f"{labels[c.id]}, {c.created:%d %b %Y %H:%M:%S}"
+        for c in concepts
+    }
+
+
+def named_concepts(text: str, concepts: Sequence[ConceptView], *, ticked: Collection[str] = ()) -> list[ConceptView]:
+    """The ticked concepts, and the newest one of each further handle in a text. Raises `InputError` where two of the
+    ticked ones have one handle."""
+    chosen: dict[str, ConceptView] = {}
+    for each in concepts:
+        if each.id in ticked:
+            if each.handle in chosen:
+                raise InputError(f"two of the ticked likenesses answer to {each.handle}; tick one of them")
+            chosen[each.handle] = each
+    for each in concepts:
+        if each.handle in text:
+            chosen.setdefault(each.handle, each)
+    return list(chosen.values())
+
+
+def handles_of(concepts: Sequence[ConceptView]) -> str:
+    """The JSON by which a text field completes handles (`static/combo.js`)."""
+    return json.dumps([{"id": c.id, "handle": c.handle, "noun": c.noun} for c in concepts], ensure_ascii=False)
 
 
 def covers_of(session: Session, concepts: Sequence[Concept]) -> dict[str, str]:
@@ -146,16 +182,13 @@ class JobView:
     failure: str
     created: datetime
     seconds: float
-    owner: str = ""
-    wishes: tuple[str, ...] = ()
-    progress: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
         return self.state in OPEN
 
 
-def job_view(job: Job, names: dict[str, str] | None = None, owner: str = "") -> JobView:
+def job_view(job: Job, names: dict[str, str] | None = None) -> JobView:
     progress = job.progress or {}
     done, total = progress.get("done"), progress.get("total")
     percent = round(100 * done / total, 1) if done is not None and total else None
@@ -171,9 +204,6 @@ def job_view(job: Job, names: dict[str, str] | None = None, owner: str = "") -> 
         job.failure,
         job.created,
         job.seconds,
-        owner,
-        tuple(job.wishes or {}),
-        progress,
     )
 
 
@@ -196,7 +226,8 @@ def names_of(session: Session, jobs: Iterable[Job]) -> dict[str, str]:
         return {}
     names: dict[str, str] = {}
     for table in (Subject, Concept):
-        names |= dict(session.execute(select(table.id, table.name).where(table.id.in_(ids))).all())  # type: ignore[arg-type]
+        rows = session.execute(select(table.id, table.name).where(table.id.in_(ids)))
+        names |= {row.id: row.name for row in rows}
     return names
 
 
@@ -221,8 +252,8 @@ def jobs_of(
     return [job_view(each, names) for each in rows]
 
 
-def events_of(session: Session, job_id: str, *, after: int = 0, limit: int = 20_000) -> list[dict[str, Any]]:
-    wanted = select(JobEvent.record).where(JobEvent.job_id == job_id, JobEvent.id > after)
+def events_of(session: Session, job_id: str, *, limit: int = 20_000) -> list[dict[str, Any]]:
+    wanted = select(JobEvent.record).where(JobEvent.job_id == job_id)
     return list(session.scalars(wanted.order_by(JobEvent.id).limit(limit)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +35,7 @@ MENU = (
     ("Make", (Link("/teach", "Teach"), Link("/paint", "Paint"), Link("/chat", "Chat"))),
     ("Look", (Link("/concepts", "Likenesses"), Link("/gallery", "Gallery"), Link("/compare", "Compare"))),
     ("Measure", (Link("/jobs", "Jobs"), Link("/bench", "Bench"), Link("/report", "Report"))),
-    ("House", (Link("/hardware", "Hardware"), Link("/settings", "Settings"), Link("/api/docs", "API"))),
+    ("Server", (Link("/hardware", "Hardware"), Link("/settings", "Settings"), Link("/api/docs", "API"))),
 )
 templates = Environment(
     loader=FileSystemLoader(HERE / "templates"),
@@ -108,6 +107,7 @@ def reading(request: Request) -> Iterator[Session]:
 
 @contextmanager
 def writing(request: Request) -> Iterator[Session]:
+    """A session whose changes are kept at its end, and dropped at an exception."""
     with request.app.state.services.database.session() as session:
         yield session
 
@@ -133,11 +133,7 @@ def form_key() -> str:
 # ------------------------------------------------------------------------------------------------------ fields of forms
 
 
-async def form_of(request: Request) -> FormData:
-    return await read_form(request)
-
-
-Form = Annotated[FormData, Depends(form_of)]
+Form = Annotated[FormData, Depends(read_form)]
 """The form of a request, as a parameter of a route. The server has checked its token before."""
 
 
@@ -219,7 +215,3 @@ def settings_of(form: FormData, prefix: str, kinds: Mapping[str, tuple[type, Any
         if value != default:
             changed[name] = value
     return changed
-
-
-def as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -42,7 +42,7 @@ SCORES = {
     "dino_i": ("Looks like the photos", "Cosine to the photos in DINO features."),
     "clip_i": ("Resembles the photos", "Cosine to the photos in CLIP features."),
     "clip_t": ("Matches the words", "Cosine of picture and prompt in CLIP features."),
-    "quality": ("Picture quality", "Of the pictures, by the judge."),
+    "quality": ("Picture quality", "Quality of the pictures, by the judge."),
     "diversity": ("Variety", "Difference between pictures of one prompt."),
     "copy_index": ("Copying", "Above 0.5 the pictures repeat the photos."),
     "background_leak": ("Background leak", "Above 0.15 the photos' backgrounds come along."),
@@ -169,6 +169,11 @@ def job_title(kind: str, payload: Mapping[str, Any]) -> str:
     if not about and payload.get("prompts"):
         about = f"“{str(payload['prompts'][0])[:60]}”"
     return f"{what} {about}".strip()
+
+
+def nested_rows(name: str, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows of a settings table for a setting that holds settings; those deeper down are left out."""
+    return [(f"{name}: {key}", number(each)) for key, each in values.items() if not isinstance(each, (dict, list))]
 
 
 def number(value: Any) -> str:

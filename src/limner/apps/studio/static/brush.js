@@ -1,4 +1,4 @@
-// The canvas: a picture with a mask that is painted over it. What is painted may change. The mask goes to the form as
+// The canvas: a picture with a mask that is painted over it. The picture may change where it is painted. The mask goes to the form as
 // a PNG file; the form's own fields (a rectangle, a file, an extension) do the same without a pointer.
 export function setUpBrush(root) {
   const canvas = root.querySelector("canvas");

@@ -2,6 +2,7 @@
 export function setUpCombo(field) {
   const options = JSON.parse(field.dataset.combo);
   const list = document.getElementById(field.getAttribute("aria-controls"));
+  const handles = options.filter((one, k) => options.findIndex((other) => other.handle === one.handle) === k);
   let shown = [], at = 0;
 
   const word = () => field.value.slice(0, field.selectionStart).match(/<[\w-]*$/)?.[0];
@@ -17,7 +18,7 @@ export function setUpCombo(field) {
   };
   const open = () => {
     const begun = word();
-    shown = begun ? options.filter((one) => one.handle.startsWith(begun) && one.handle !== begun) : [];
+    shown = begun ? handles.filter((one) => one.handle.startsWith(begun) && one.handle !== begun) : [];
     if (!shown.length) { close(); return; }
     list.replaceChildren(...shown.map((one, k) => {
       const item = document.createElement("li");
@@ -42,10 +43,12 @@ export function setUpCombo(field) {
     field.focus();
     tick();
   };
-  // a handle in the prompt ticks its concept
-  const tick = () => options.forEach((one) => {
-    const box = document.getElementById(`concept-${one.id}`);
-    if (box && field.value.includes(one.handle)) box.checked = true;
+  // a handle in the prompt ticks its newest concept, unless another concept of the handle is ticked
+  const tick = () => handles.forEach(({ handle }) => {
+    if (!field.value.includes(handle)) return;
+    const boxes = options.filter((one) => one.handle === handle)
+      .map((one) => document.getElementById(`concept-${one.id}`)).filter(Boolean);
+    if (boxes.length && !boxes.some((box) => box.checked)) boxes[0].checked = true;
   });
   field.addEventListener("input", () => { open(); tick(); });
   field.addEventListener("blur", close);

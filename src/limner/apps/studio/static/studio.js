@@ -1,4 +1,4 @@
-// What every page shares: theme, menu, lightbox, dropping files, live panels. Each works on [data-…] attributes.
+// Shared by every page: theme, menu, lightbox, dropping files, live panels. Each works on [data-…] attributes.
 import { setUpCombo } from "./combo.js";
 import { setUpBoxes } from "./boxes.js";
 import { setUpBrush } from "./brush.js";
