@@ -123,7 +123,6 @@ PLACE_NOUNS = frozenset(
         "pool",
         "ship",
         "train",
-        "museum",
         "ruins",
         "canyon",
         "glacier",

@@ -37,6 +37,10 @@ class BaseChoice:
     faces: str = ""  # networks that find and recognise faces: a folder, or FILE.py:FUNCTION
 
 
+BASE_OF_CONCEPT = BaseChoice(name="")
+"""The base that the concept was learned on, opened as by default."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConceptChoice:
     """A concept's file, and how far the file is trusted."""

@@ -119,7 +119,8 @@ def _name(prompt: str, cards: Sequence[Mapping[str, Any]]) -> str:
     named = prompt
     for card in cards:
         pattern = rf"(?<![\w<]){re.escape(str(card.get('noun') or chr(0)))}(?![\w>])"
-        named = re.sub(pattern, lambda _, card=card: str(card["handle"]), named, count=1, flags=re.IGNORECASE)  # type: ignore[misc]
+        handle = str(card["handle"]).replace("\\", r"\\")  # `re.sub` reads backslashes of the words that it puts in
+        named = re.sub(pattern, handle, named, count=1, flags=re.IGNORECASE)
     if named != prompt:
         return named
     handle = str(cards[0]["handle"])
