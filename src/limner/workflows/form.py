@@ -26,7 +26,8 @@ from .choose_method import measured
 FACTS = Path(registry.__file__).with_name("facts.json")
 PAINTING = "painting"
 """Name of the row of facts.json about a picture of the base alone."""
-FILE = re.compile(r"FILE|function \(", re.ASCII)
+FREE_TEXT = re.compile(r"FILE|function \(", re.ASCII)
+"""Words in a setting's help that say that a user's own file or function may be its value, too."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _is_limited(setting: Setting) -> bool:
 
 def _choices(setting: Setting) -> tuple[str, ...]:
     """The values of a text that its line of help lists in quotation marks, where the default is one of them."""
-    if setting.type is not str or FILE.search(setting.help):
+    if setting.type is not str or FREE_TEXT.search(setting.help):
         return ()
     quoted = tuple(dict.fromkeys(re.findall(r'"([\w-]+)"', setting.help)))
     return quoted if setting.default in quoted and len(quoted) > 1 else ()

@@ -40,8 +40,6 @@ def paint_request(
     Raises `PromptError` for a prompt that does not name every attached concept, and `InputError` for a request that
     cannot be painted.
     """
-    from limner.engine.sample import PaintSettings
-
     from . import paint as workflow
 
     for scale in request.scale:
@@ -83,7 +81,7 @@ def paint_request(
     )
     paths: list[str] = []
     score = _scorer(request, base, concepts)
-    batch = max(1, PaintSettings().batch // max(request.frames, 1))
+    batch = max(1, arguments["settings"].batch // max(request.frames, 1))
     for picture in pictures:
         if controls is not None and paths and len(paths) % batch == 0:
             if controls.take(PAUSE):
