@@ -1,8 +1,8 @@
 """Every method and its settings as data, for forms, tables and pages. Nothing heavy is imported here.
 
 A method's settings are declared once, in its signature. Its framework follows from its recipe, and building a recipe
-loads torch: `methods/facts.json` has the frameworks of limner's own methods (`python -m docs.generate` writes it). A
-method that is not in that file is built when it is asked for.
+loads torch: `methods/facts.json` has the framework, the memory and the work of limner's own methods (`python -m
+docs.generate` writes it). The recipe of a method that is not in that file is built when its framework is asked for.
 """
 
 from __future__ import annotations
