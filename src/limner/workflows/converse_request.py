@@ -13,7 +13,7 @@ from limner.core.recipe import Recipe
 from limner.errors import InputError
 
 from .events import Event, Message, RunDone, TurnDone
-from .opening import open_base, plan_memory, read_concepts
+from .opening import open_base, plan_memory, read_concept_choices
 from .paint_request import base_choice
 from .requests import plain_data
 from .score_request import images_of
@@ -40,7 +40,7 @@ def converse_request(
 
     model = language_model(request)
     check_folder(request.out)
-    concepts = yield from read_concepts(*request.concepts)
+    concepts = yield from read_concept_choices(*request.concepts)
     choice, memory = plan_memory(base_choice(request, concepts), Recipe(says=""))
     if memory:
         yield Message(memory)

@@ -10,7 +10,7 @@ from limner.core.wording import counted, listed
 from limner.errors import InputError
 
 from .events import ConceptSaved, Event, Message, RunDone
-from .opening import choice_for, open_base, read_concepts
+from .opening import choice_for, open_base, read_concept_choices
 
 if TYPE_CHECKING:
     from .requests import BaseChoice, MergeRequest
@@ -26,7 +26,7 @@ def merge_request(request: MergeRequest, *, open_base: Callable[[BaseChoice], An
     if not request.concepts:
         raise InputError("merging needs two concepts or more; none is given")
     check_place(request.out, overwrite=request.overwrite)
-    concepts = yield from read_concepts(*request.concepts)
+    concepts = yield from read_concept_choices(*request.concepts)
     base = open_base(choice_for(concepts[0], request.base, trust=request.concepts[0].trust))
     merged = merge(base, concepts, by=request.by, weights=request.weights)
     path = merged.save(request.out, overwrite=request.overwrite)

@@ -49,7 +49,7 @@ def open_encoders(named: Mapping[str, str], *, device: str | None) -> dict[str, 
     return {role: encoder(where, device=device or "cpu") for role, where in named.items()} or None
 
 
-def read_concepts(*choices: ConceptChoice) -> Generator[Note, None, list[Concept]]:
+def read_concept_choices(*choices: ConceptChoice) -> Generator[Note, None, list[Concept]]:
     """Read the concepts of files. A user's method that a file names is run only where its choice names it too;
     everything that a file names is run or opened only where its choice trusts the file. A concept of an older limner,
     which has no hash of its content, gets a note."""

@@ -17,7 +17,7 @@ from limner.errors import InputError, PromptError
 
 from .controls import PAUSE, STOP, Controls
 from .events import Event, Message, Note, Paused, PictureSaved, RunDone
-from .opening import choice_for, open_base, plan_memory, read_concepts, strange_words_note
+from .opening import choice_for, open_base, plan_memory, read_concept_choices, strange_words_note
 
 if TYPE_CHECKING:
     from limner.core.concept import Concept
@@ -56,7 +56,7 @@ def paint_request(
             "all of them"
         )
     )
-    concepts = yield from read_concepts(*request.concepts)
+    concepts = yield from read_concept_choices(*request.concepts)
     _check_named(request, concepts)
     _check_files(request)
     choice, memory = plan_memory(base_choice(request, concepts), Recipe(says=""))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from limner.core.files import check_folder, check_ours
 
 from .events import ConceptScored, Event, RunDone
-from .opening import choice_for, open_base, open_encoders, read_concepts
+from .opening import choice_for, open_base, open_encoders, read_concept_choices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ def score_request(request: ScoreRequest, *, open_base: Callable[[BaseChoice], An
     for path in sheets:
         check_folder(path.parent)
         check_ours(path)
-    (concept,) = yield from read_concepts(request.concept)
+    (concept,) = yield from read_concept_choices(request.concept)
     base = open_base(choice_for(concept, request.base, trust=request.concept.trust))
     learned, held_out = (images_of(folder) for folder in (request.photos, request.held_out))
     card = score(

@@ -15,7 +15,7 @@ from limner.errors import InputError, UnknownName
 from .controls import PAUSE, STOP, Controls
 from .events import ConceptSaved, Event, Message, RunDone, StatePainted
 from .learn_watches import STATES
-from .opening import choice_for, open_base, open_encoders, read_concepts
+from .opening import choice_for, open_base, open_encoders, read_concept_choices
 from .score_request import images_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def states_request(
     Raises `InputError` where there are no states, or states of another run, and `UnknownName` for a number of updates
     that no state has.
     """
-    (concept,) = yield from read_concepts(request.concept)
+    (concept,) = yield from read_concept_choices(request.concept)
     states = states_of(concept, request.concept.path, request.states)
     if request.choose is not None:
         yield from _choose(request, states)
