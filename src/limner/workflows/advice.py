@@ -18,7 +18,7 @@ from .requests import LearnRequest
 
 MASKED = "persam"
 """The method for subjects whose background came along: its loss counts inside of the subject's masks alone."""
-READS_MASKS = ("break_a_scene", "clic", "detex", "hifi_tuner", "lu_prototypical", "perfusion", MASKED)
+READS_MASKS = ("break_a_scene", "clic", "detex", "hifi_tuner", "infusion", "lu_prototypical", "perfusion", MASKED)
 """Methods for objects that learn inside of masks."""
 PRIOR = 1.0
 """Weight of the loss on class images where a method that has one learned without (DreamBooth, Eq. 2)."""
