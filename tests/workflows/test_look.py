@@ -13,7 +13,7 @@ from limner.core.subject import Subject
 from limner.errors import PictureError
 from limner.workflows.events import RunDone, SubjectRead
 from limner.workflows.look_subject import middle_square
-from limner.workflows.requests import LookRequest
+from limner.workflows.requests import BaseChoice, LookRequest
 from limner.workflows.run import run
 from tests.helpers import open_image, person, save_pictures
 
@@ -110,10 +110,7 @@ def test_a_base_without_networks_is_not_opened(folder: Path, tmp_path: Path) -> 
     def refuse(choice: object) -> Any:
         raise AssertionError("it was opened")
 
-    base = LookRequest(pictures=()).base
-    request = LookRequest(
-        pictures=(folder,), noun="dog", base=type(base)(name="org/real-base"), out=tmp_path / "out", kind="object"
-    )
+    request = LookRequest(pictures=(folder,), noun="dog", base=BaseChoice(name="org/real-base"), out=tmp_path / "out")
     *_, read, _ = run(request, open_base=refuse)
     assert isinstance(read, SubjectRead)
     assert read.photographs is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -36,7 +37,7 @@ from limner.workflows.requests import (
     TryOnRequest,
     read_request,
 )
-from limner.workflows.run import run
+from limner.workflows.run import CONTROLLED, run, workflow_of
 from tests.helpers import same
 
 CONCEPT = ConceptChoice(path=Path("rex.safetensors"), method="mine.py:mine", trust=True)
@@ -156,6 +157,13 @@ def test_a_request_comes_back_equal(request_: Request) -> None:
 
 def test_every_kind_of_request_is_tried() -> None:
     assert {type(request) for request in EVERY} == set(REQUESTS.values())
+
+
+@pytest.mark.parametrize("request_", EVERY, ids=lambda r: r.kind_of_work)
+def test_every_kind_of_request_has_a_workflow_with_the_arguments_that_it_is_given(request_: Request) -> None:
+    named = inspect.signature(workflow_of(request_)).parameters
+    assert "open_base" in named
+    assert ("controls" in named) == isinstance(request_, CONTROLLED)
 
 
 @pytest.mark.parametrize(

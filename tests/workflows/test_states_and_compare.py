@@ -34,7 +34,7 @@ from limner.workflows.requests import (
 )
 from limner.workflows.run import run
 from limner.workflows.score_request import images_of
-from limner.workflows.states import states_of
+from limner.workflows.states import best_of, states_of
 from tests.helpers import learn_fast, open_image, same, save_pictures
 
 FEW: dict[str, Any] = {"steps": 2}
@@ -79,6 +79,12 @@ def test_each_state_is_painted_on_one_seed_and_scored(base: Any, learned: Path, 
     state = limner.Concept.load(learned.parent / "rex" / "states" / "000002.safetensors")
     alone = limner.paint(base, "a photo of <rex>", concepts=[state], seed=5, settings=limner.PaintSettings(steps=2))
     assert open_image(painted[1].path).tobytes() == alone[0].image.tobytes()
+
+
+def test_the_best_state_has_the_highest_mean_likeness_and_is_unknown_without_one() -> None:
+    likenesses = ((10, 0.2), (10, 0.9), (20, 0.6), (20, 0.7))
+    assert best_of([{"done": done, "scores": {"likeness": value}} for done, value in likenesses]) == 20
+    assert best_of([{"done": 10, "scores": {"clip_t": 0.3}}]) is None
 
 
 def test_the_chosen_state_becomes_the_concept(base: Any, learned: Path, tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ ADVICE: dict[Label, tuple[str, str]] = {
 }
 
 
+def words_about(label: str) -> tuple[str, str]:
+    """Finding and advice of a label; empty for one that does not exist, as in the file of a concept from elsewhere."""
+    return {str(known): words for known, words in ADVICE.items()}.get(label, ("", ""))
+
+
 BROKEN = 0.78
 """Share of the base's quality below which pictures are noise. On the pocket base's bench the least of 201 likenesses
 has 0.80; noise that an encoder made of photographs has 0.56 to 0.76."""

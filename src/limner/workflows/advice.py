@@ -18,7 +18,7 @@ from .requests import LearnRequest
 
 MASKED = "persam"
 """The method for subjects whose background came along: its loss counts inside of the subject's masks alone."""
-READS_MASKS = ("break_a_scene", "clic", "detex", "hifi_tuner", "lu_prototypical", "perfusion", MASKED)
+READS_MASKS = ("break_a_scene", "clic", "detex", "hifi_tuner", "infusion", "lu_prototypical", "perfusion", MASKED)
 """Methods for objects that learn inside of masks."""
 PRIOR = 1.0
 """Weight of the loss on class images where a method that has one learned without (DreamBooth, Eq. 2)."""
@@ -97,27 +97,22 @@ def _prior(case: _Case) -> Advice | None:
 
 
 def _steps(factor: float, why: str) -> Change:
-    def change(case: _Case) -> Advice | None:
-        values = case.scaled(factor, "steps")
-        if not values:
-            return None
-        name = "steps" if "steps" in values else next(iter(values))
-        often = f"{values[name]} instead of {case.values[name]}"
-        return case.changed(f"Train for {'fewer' if factor < 1 else 'more'} updates ({often}): {why}.", values)
-
-    return change
+    return _scale("steps", factor, f"Train for {'fewer' if factor < 1 else 'more'} updates", why)
 
 
 def _rate(factor: float, why: str) -> Change:
+    return _scale("lr", factor, f"Train with a {'lower' if factor < 1 else 'higher'} learning rate", why)
+
+
+def _scale(kind: str, factor: float, advice: str, why: str) -> Change:
+    """A change of the method's numbers of updates ("steps") or learning rates ("lr")."""
+
     def change(case: _Case) -> Advice | None:
-        values = case.scaled(factor, "lr")
+        values = case.scaled(factor, kind)
         if not values:
             return None
-        name = "lr" if "lr" in values else next(iter(values))
-        much = f"{values[name]:g} instead of {case.values[name]:g}"
-        return case.changed(
-            f"Train with a {'lower' if factor < 1 else 'higher'} learning rate ({much}): {why}.", values
-        )
+        name = kind if kind in values else next(iter(values))
+        return case.changed(f"{advice} ({values[name]:.7g} instead of {case.values[name]:.7g}): {why}.", values)
 
     return change
 

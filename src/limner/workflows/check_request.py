@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .events import CheckDone, ConceptCertified, Event, Note, RunDone
-from .opening import choice_for, hash_note, open_base, read_concept
+from .events import CheckDone, ConceptCertified, Event, RunDone
+from .opening import choice_for, open_base, read_concept_choices
 
 if TYPE_CHECKING:
     from .requests import BaseChoice, CheckRequest
@@ -16,9 +16,7 @@ def check_request(request: CheckRequest, *, open_base: Callable[[BaseChoice], An
     """Certify the concept of a request. `open_base` may return a base that is open already."""
     from .certify import certify
 
-    concept = read_concept(request.concept)
-    if note := hash_note(concept, request.concept.path):
-        yield Note(note)
+    (concept,) = yield from read_concept_choices(request.concept)
     base = open_base(choice_for(concept, request.base, trust=request.concept.trust))
     certificate = certify(base, concept, steps=request.steps, seed=request.seed, any_base=request.any_base)
     for check in certificate.checks:

@@ -12,8 +12,8 @@ from limner.core.wording import counted, shortened
 from limner.errors import InputError, PromptError
 
 from .controls import PAUSE, STOP, Controls
-from .events import CellPainted, Event, Message, Note, RunDone
-from .opening import choice_for, hash_note, open_base, open_encoders, read_concept
+from .events import CellPainted, Event, Message, RunDone
+from .opening import choice_for, open_base, open_encoders, read_concept_choices
 from .score_request import images_of
 
 if TYPE_CHECKING:
@@ -53,10 +53,7 @@ def compare_request(
     check_folder(request.out)
     if not request.concepts or not request.prompts or not request.seeds:
         raise InputError("a comparison needs a concept, a prompt and a seed, or more of each")
-    concepts = [read_concept(choice) for choice in request.concepts]
-    for concept, choice in zip(concepts, request.concepts, strict=True):
-        if note := hash_note(concept, choice.path):
-            yield Note(note)
+    concepts = yield from read_concept_choices(*request.concepts)
     templates = [template_of(prompt, concepts) for prompt in request.prompts]
     base = open_base(choice_for(concepts[0], request.base, trust=request.concepts[0].trust))
     rows = [Row(str(choice.path), concept) for choice, concept in zip(request.concepts, concepts, strict=True)]

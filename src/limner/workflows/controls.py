@@ -26,9 +26,9 @@ class Controls:
 
     pause: training writes its checkpoint, the event `Paused` follows, and the iterator ends; the same request with
         `resume` goes on to the same bits. Other work ends after its current batch of pictures.
-    stop: training ends, the concept of now is kept, and scores, previews and checks follow. Other work ends after its
-        current batch of pictures.
-    sample: pictures are painted with the weights learned so far, at once.
+    stop: training ends, the concept learned so far is kept, and scores, previews and checks follow. Other work ends
+        after its current batch of pictures.
+    sample: pictures are painted with the weights learned so far.
     save: a concept of this moment is written beside the run's page.
 
     With `turns`, the base is shared: where others wait for it, training lets them have it between two updates, and

@@ -12,9 +12,11 @@ from limner.core.picture import Numbers, Picture
 from limner.core.recipe import Recipe
 from limner.errors import InputError
 
-from .events import Event, Message, Note, RunDone, TurnDone
-from .opening import choice_for, hash_note, open_base, plan_memory, read_concept
+from .events import Event, Message, RunDone, TurnDone
+from .opening import open_base, plan_memory, read_concept_choices
+from .paint_request import base_choice
 from .requests import plain_data
+from .score_request import images_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,14 +40,8 @@ def converse_request(
 
     model = language_model(request)
     check_folder(request.out)
-    concepts = [read_concept(choice) for choice in request.concepts]
-    for concept, one in zip(concepts, request.concepts, strict=True):
-        if note := hash_note(concept, one.path):
-            yield Note(note)
-    choice = request.base if request.base.name else replace(request.base, name="pocket")
-    if concepts:
-        choice = choice_for(concepts[0], request.base, trust=request.concepts[0].trust)
-    choice, memory = plan_memory(choice, Recipe(says=""))
+    concepts = yield from read_concept_choices(*request.concepts)
+    choice, memory = plan_memory(base_choice(request, concepts), Recipe(says=""))
     if memory:
         yield Message(memory)
     means, conversation = means_of(request, open_base(choice), concepts)
@@ -82,7 +78,7 @@ def means_of(request: ConverseRequest, base: Any, concepts: list[Concept]) -> tu
     means.concepts.update(by_hash(concepts))
     means.preference = PreferenceSettings(steps=request.preference_steps)
     means.pictures.update(_pictures(request, conversation))
-    means.references = {f"<{name.strip('<>').lower()}>": _photos(folder) for name, folder in request.photos.items()}
+    means.references = {f"<{name.strip('<>').lower()}>": images_of(folder) for name, folder in request.photos.items()}
     return means, conversation
 
 
@@ -107,13 +103,6 @@ def _pictures(request: ConverseRequest, conversation: Conversation) -> Mapping[s
             raise InputError(f"{path} is not the picture of turn {turn.number}, or was changed since")
         images[name] = image
     return images
-
-
-def _photos(folder: Path) -> list[Image.Image]:
-    from limner.core.subject import Subject
-
-    subject = Subject.of(folder, noun="thing", handle="photos")
-    return [picture.image for picture in subject.pictures if picture.image is not None]
 
 
 def _saved(request: ConverseRequest, reply: Reply, base: str) -> Iterator[Event]:

@@ -85,7 +85,7 @@ class SubjectRead(Event):
     pictures: tuple[PictureRead, ...]
     duplicates: tuple[tuple[str, str], ...] = ()  # names of near-duplicates and copies
     unread: tuple[tuple[str, str], ...] = ()  # name of each file that is left out, and the reason
-    photographs: bool | None = None  # whether they look like photographs, not like renders; None where nobody asked
+    photographs: bool | None = None  # whether they look like photographs; None for a base of photographs
     consent: tuple[str, ...] = ()  # people who must consent before training: "person", "guardian"; empty: nobody
     unclear: str = ""  # the question where several people are shown and none of them recurs
     notes: tuple[str, ...] = ()

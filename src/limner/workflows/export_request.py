@@ -11,7 +11,7 @@ from limner.core.files import check_folder
 from limner.core.interrupts import standing
 
 from .events import Event, Note, RunDone
-from .opening import choice_for, hash_note, open_base, read_concept
+from .opening import choice_for, open_base, read_concept_choices
 
 if TYPE_CHECKING:
     from .requests import BaseChoice, ExportRequest
@@ -30,9 +30,7 @@ def export_request(request: ExportRequest, *, open_base: Callable[[BaseChoice], 
     if str(request.concept.path) == WEIGHTS:
         yield _weights(request, out, open_base)
         return
-    concept = read_concept(request.concept)
-    if note := hash_note(concept, request.concept.path):
-        yield Note(note)
+    (concept,) = yield from read_concept_choices(request.concept)
     base = open_base(choice_for(concept, request.base, trust=request.concept.trust))
     done = export(concept, base, out, to=request.to, rank=request.rank, overwrite=request.overwrite)
     yield from map(Note, done.notes)

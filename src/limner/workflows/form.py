@@ -1,8 +1,8 @@
 """Every method and its settings as data, for forms, tables and pages. Nothing heavy is imported here.
 
 A method's settings are declared once, in its signature. Its framework follows from its recipe, and building a recipe
-loads torch: `methods/facts.json` has the frameworks of limner's own methods (`python -m docs.generate` writes it). A
-method that is not in that file is built when it is asked for.
+loads torch: `methods/facts.json` has the framework, the memory and the work of limner's own methods (`python -m
+docs.generate` writes it). The recipe of a method that is not in that file is built when its framework is asked for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from .choose_method import measured
 FACTS = Path(registry.__file__).with_name("facts.json")
 PAINTING = "painting"
 """Name of the row of facts.json about a picture of the base alone."""
-FILE = re.compile(r"FILE|function \(", re.ASCII)
+FREE_TEXT = re.compile(r"FILE|function \(", re.ASCII)
+"""Words in a setting's help that say that a user's own file or function may be its value, too."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _is_limited(setting: Setting) -> bool:
 
 def _choices(setting: Setting) -> tuple[str, ...]:
     """The values of a text that its line of help lists in quotation marks, where the default is one of them."""
-    if setting.type is not str or FILE.search(setting.help):
+    if setting.type is not str or FREE_TEXT.search(setting.help):
         return ()
     quoted = tuple(dict.fromkeys(re.findall(r'"([\w-]+)"', setting.help)))
     return quoted if setting.default in quoted and len(quoted) > 1 else ()

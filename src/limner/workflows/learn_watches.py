@@ -12,6 +12,7 @@ from limner.core.files import check_ours
 from limner.core.wording import counted, shortened
 from limner.errors import InputError
 
+from .choose_method import within
 from .controls import SAMPLE, SAVE, STOP, Controls
 from .events import Event, Message, SamplePainted, SignalMeasured, StateSaved
 from .learn_files import SIGNALS
@@ -61,8 +62,8 @@ class Watches:
         if self.controls.take(SAVE) or progress.done in self._marks(progress.total):
             self._save(progress)
         if self.controls.take(STOP) and not progress.last:
-            of = f"{progress.done} of {counted(progress.total, 'update')}"
-            self.events.append(Message(f"training was stopped after {of}; the concept of now is kept"))
+            share = f"{progress.done} of {counted(progress.total, 'update')}"
+            self.events.append(Message(f"training was stopped after {share}; the concept learned so far is kept"))
             enough = True
         if self.controls.others_wait:
             with progress.adapted.suspended():
@@ -90,8 +91,7 @@ class Watches:
 
     def _save(self, progress: Progress) -> None:
         """Write the concept of this moment."""
-        if self.state_of is None:
-            return
+        assert self.state_of is not None, "the workflow sets it before training"
         concept = self.state_of(progress)
         path = state_file(self.page, progress.done)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,8 +114,6 @@ def watches_of(
 ) -> Watches:
     """All watches that the request asks for, and those that `controls` may ask for during training."""
     from limner.engine.early_stopping import Keeper, Signals
-
-    from .choose_method import within
 
     keeper = Keeper(page) if request.keep == "best" else None
     if keeper and judge is None:

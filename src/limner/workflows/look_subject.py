@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from limner.core.files import check_folder, check_ours
-from limner.core.wording import first_of
 from limner.errors import InputError, PictureError
 
 from .events import Event, FaceRead, Message, PictureRead, RunDone, SubjectRead
@@ -85,7 +84,6 @@ def _looks(
     from limner.core.capabilities import NONE
     from limner.data.prepare import prepared
 
-    given = subject
     images = [_image(picture) for picture in subject.pictures]
     looks = Looks(
         subject,
@@ -104,8 +102,8 @@ def _looks(
         _look_at_faces(looks, base, request.which)
     if request.segment or request.caption:
         about: dict[str, Any] = {"segment": request.segment, "caption": request.caption}
-        subject = prepared(given, **about, device=request.base.device)
-        for k, picture in enumerate(subject.pictures):
+        complete = prepared(subject, **about, device=request.base.device)
+        for k, picture in enumerate(complete.pictures):
             if looks.masks[k] is None and picture.mask is not None:
                 looks.masks[k], looks.mask_sources[k] = picture.mask, "model"
             if not looks.captions[k] and picture.caption:
@@ -261,11 +259,6 @@ def _picture(request: LookRequest, looks: Looks, k: int) -> PictureRead:
     if mask is not None:
         save_sheet(mask, paths[1])
     seen = looks.faces[k] if looks.faces else None
-    faces = tuple(
-        FaceRead(tuple(round(edge, 1) for edge in face.box), place == seen.chosen, seen.faults[place])  # type: ignore[arg-type]
-        for place, face in enumerate(seen.faces if seen else ())
-        if seen is not None
-    )
     return PictureRead(
         picture.name,
         picture.sha256,
@@ -279,8 +272,16 @@ def _picture(request: LookRequest, looks: Looks, k: int) -> PictureRead:
         looks.visible[k],
         looks.captions[k],
         looks.caption_sources[k],
-        faces,
+        _faces(seen) if seen is not None else (),
     )
+
+
+def _faces(seen: FacesSeen) -> tuple[FaceRead, ...]:
+    faces = []
+    for place, (face, fault) in enumerate(zip(seen.faces, seen.faults, strict=True)):
+        left, top, right, bottom = (round(edge, 1) for edge in face.box)
+        faces.append(FaceRead((left, top, right, bottom), place == seen.chosen, fault))
+    return tuple(faces)
 
 
 def _lines(event: SubjectRead) -> Iterator[str]:
@@ -291,5 +292,5 @@ def _lines(event: SubjectRead) -> Iterator[str]:
         yield f"{picture.name}: {picture.width} x {picture.height}, learned from {picture.crop}{mask}{caption}"
     yield from (f"{name}: not read, {reason}" for name, reason in event.unread)
     yield from (f"near-duplicates: {one}, {other}" for one, other in event.duplicates)
-    yield from first_of([f"consent needed: {who}" for who in event.consent])
+    yield from (f"consent needed: {who}" for who in event.consent)
     yield from event.notes

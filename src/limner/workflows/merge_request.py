@@ -9,8 +9,8 @@ from limner.core.files import check_place
 from limner.core.wording import counted, listed
 from limner.errors import InputError
 
-from .events import ConceptSaved, Event, Message, Note, RunDone
-from .opening import choice_for, hash_note, open_base, read_concept
+from .events import ConceptSaved, Event, Message, RunDone
+from .opening import choice_for, open_base, read_concept_choices
 
 if TYPE_CHECKING:
     from .requests import BaseChoice, MergeRequest
@@ -26,10 +26,7 @@ def merge_request(request: MergeRequest, *, open_base: Callable[[BaseChoice], An
     if not request.concepts:
         raise InputError("merging needs two concepts or more; none is given")
     check_place(request.out, overwrite=request.overwrite)
-    concepts = [read_concept(choice) for choice in request.concepts]
-    for concept, choice in zip(concepts, request.concepts, strict=True):
-        if note := hash_note(concept, choice.path):
-            yield Note(note)
+    concepts = yield from read_concept_choices(*request.concepts)
     base = open_base(choice_for(concepts[0], request.base, trust=request.concepts[0].trust))
     merged = merge(base, concepts, by=request.by, weights=request.weights)
     path = merged.save(request.out, overwrite=request.overwrite)

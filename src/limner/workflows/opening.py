@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from limner.core.wording import listed
 from limner.errors import FileError
 
+from .events import Note
 from .requests import BaseChoice, ConceptChoice
 
 if TYPE_CHECKING:
@@ -48,22 +49,24 @@ def open_encoders(named: Mapping[str, str], *, device: str | None) -> dict[str, 
     return {role: encoder(where, device=device or "cpu") for role, where in named.items()} or None
 
 
-def read_concept(choice: ConceptChoice) -> Concept:
-    """Read the concept of a file. A user's method that the file names is run only where the request names it too;
-    everything that the file names is run or opened only where the request trusts the file."""
+def read_concept_choices(*choices: ConceptChoice) -> Generator[Note, None, list[Concept]]:
+    """Read the concepts of files. A user's method that a file names is run only where its choice names it too;
+    everything that a file names is run or opened only where its choice trusts the file. A concept of an older limner,
+    which has no hash of its content, gets a note."""
     from limner.core.concept import Concept
     from limner.methods import find
 
-    if choice.method:
-        find(choice.method)
-    return Concept.load(choice.path, trust=choice.trust)
-
-
-def hash_note(concept: Concept, path: object) -> str:
-    """A note about a concept from an older limner, which has no hash of its content; empty for any other."""
-    if concept.sha256:
-        return ""
-    return f"{path} was written by an older limner, without a hash of its content, so damage to it cannot be detected"
+    concepts = []
+    for choice in choices:
+        if choice.method:
+            find(choice.method)
+        concepts.append(Concept.load(choice.path, trust=choice.trust))
+        if not concepts[-1].sha256:
+            yield Note(
+                f"{choice.path} was written by an older limner, without a hash of its content, so damage to it cannot "
+                "be detected"
+            )
+    return concepts
 
 
 def choice_for(concept: Concept, choice: BaseChoice, *, trust: bool = False) -> BaseChoice:

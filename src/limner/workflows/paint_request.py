@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from limner.errors import InputError, PromptError
 
 from .controls import PAUSE, STOP, Controls
 from .events import Event, Message, Note, Paused, PictureSaved, RunDone
-from .opening import choice_for, hash_note, open_base, plan_memory, read_concept, strange_words_note
+from .opening import choice_for, open_base, plan_memory, read_concept_choices, strange_words_note
 
 if TYPE_CHECKING:
     from limner.core.concept import Concept
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from limner.engine.inpainting import Region
     from limner.engine.sample import Canvas, PaintSettings
 
-    from .requests import BaseChoice, PaintRequest
+    from .requests import BaseChoice, ConverseRequest, PaintRequest
 
 
 def paint_request(
@@ -40,8 +41,6 @@ def paint_request(
     Raises `PromptError` for a prompt that does not name every attached concept, and `InputError` for a request that
     cannot be painted.
     """
-    from limner.engine.sample import PaintSettings
-
     from . import paint as workflow
 
     for scale in request.scale:
@@ -57,14 +56,10 @@ def paint_request(
             "all of them"
         )
     )
-    concepts = [read_concept(choice) for choice in request.concepts]
-    for concept, one in zip(concepts, request.concepts, strict=True):
-        if note := hash_note(concept, one.path):
-            yield Note(note)
+    concepts = yield from read_concept_choices(*request.concepts)
     _check_named(request, concepts)
     _check_files(request)
-    choice = base_choice(request, concepts)
-    choice, memory = plan_memory(choice, Recipe(says=""))
+    choice, memory = plan_memory(base_choice(request, concepts), Recipe(says=""))
     if memory:
         yield Message(memory)
     base = open_base(choice)
@@ -83,19 +78,19 @@ def paint_request(
     )
     paths: list[str] = []
     score = _scorer(request, base, concepts)
-    batch = max(1, PaintSettings().batch // max(request.frames, 1))
-    for picture in pictures:
-        if controls is not None and paths and len(paths) % batch == 0:
-            if controls.take(PAUSE):
-                yield Paused(done=request.skip + len(paths))
-                return
-            if controls.take(STOP):
-                yield Message(f"stopped after {request.skip + len(paths)} of {counted(total, 'picture')}")
-                break
-        whole = replace(picture, image=region.put_back(picture.image)) if region else picture
-        paths.append(str(saver.save(whole)))
-        yield PictureSaved(saver.saved[-1], picture.prompt, picture.seed, score(picture))
-    pictures.close()
+    batch = max(1, arguments["settings"].batch // max(request.frames, 1))
+    with closing(pictures):
+        for picture in pictures:
+            if controls is not None and paths and len(paths) % batch == 0:
+                if controls.take(PAUSE):
+                    yield Paused(done=request.skip + len(paths))
+                    return
+                if controls.take(STOP):
+                    yield Message(f"stopped after {request.skip + len(paths)} of {counted(total, 'picture')}")
+                    break
+            whole = replace(picture, image=region.put_back(picture.image)) if region else picture
+            paths.append(str(saver.save(whole)))
+            yield PictureSaved(saver.saved[-1], picture.prompt, picture.seed, score(picture))
     yield RunDone({"pictures": paths}, "\n".join(paths))
 
 
@@ -193,7 +188,7 @@ def _conditions(request: PaintRequest, size: int) -> dict[str, Any]:
     return conditions
 
 
-def base_choice(request: PaintRequest, concepts: Sequence[Concept]) -> BaseChoice:
+def base_choice(request: PaintRequest | ConverseRequest, concepts: Sequence[Concept]) -> BaseChoice:
     """The base to paint on: the one that the request names, else that of its first concept, else pocket."""
     if concepts:
         return choice_for(concepts[0], request.base, trust=request.concepts[0].trust)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from limner.core.files import check_folder
 from limner.core.interrupts import standing
 
-from .events import Event, Message, Note, RunDone
-from .opening import choice_for, hash_note, open_base, read_concept
+from .events import Event, Message, RunDone
+from .opening import choice_for, open_base, read_concept_choices
 
 if TYPE_CHECKING:
     from .requests import BaseChoice, PublishRequest
@@ -21,9 +21,7 @@ def publish_request(request: PublishRequest, *, open_base: Callable[[BaseChoice]
     open already."""
     from .publish import check_account, publish
 
-    concept = read_concept(request.concept)
-    if note := hash_note(concept, request.concept.path):
-        yield Note(note)
+    (concept,) = yield from read_concept_choices(request.concept)
     choice = choice_for(concept, request.base, trust=request.concept.trust)
     if request.upload:
         check_account(request.to)

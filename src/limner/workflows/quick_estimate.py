@@ -28,6 +28,9 @@ REFERENCE = "dreambooth"
 """The method by whose updates a machine's speed is measured. It was measured on the bench, and its updates are nothing
 but passes of the denoiser, forwards and back, and the optimiser."""
 
+FORM = 2
+"""Number of the form of a stored speed; files of an earlier form are not read."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -94,14 +97,14 @@ def quick_estimate(
     (slow, fast), (slow_picture, fast_picture) = factors(speed, base) if speed else ((1.0, 1.0), (1.0, 1.0))
     # class images of an earlier run may be in the cache
     least, most = training * fast, training * slow + painting * slow_picture
-    middle = training * (slow * fast) ** 0.5 + painting * (slow_picture * fast_picture) ** 0.5
+    images = painting * (slow_picture * fast_picture) ** 0.5
+    middle = training * (slow * fast) ** 0.5 + images
     limit = float("inf") if budget is None else budget
     ends = (round(min(least, limit), 1), round(min(most, limit), 1))
     basis = f"{whole:.0f} s of training where it was measured"
     basis += ", scaled by this machine's speed" if speed else "; this machine's speed was not measured yet"
     if painting:
-        seconds = painting * (slow_picture * fast_picture) ** 0.5
-        basis += f"; {seconds:.0f} s of class images before it, unless an earlier training of this class painted them"
+        basis += f"; {images:.0f} s of class images before it, unless an earlier training of this class painted them"
     return Estimate(choice.method, choice.why, round(min(middle, limit), 1), memory, basis, ends)
 
 
@@ -164,5 +167,5 @@ def store_speed(speed: Speed, base: str, device: str | None = None) -> None:
 def _speed_file(base: str, device: str | None) -> Path:
     """The file of the speed; another number of cores, or other results of the bench, have another file."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    key = (2, base, device, platform.node(), cores, measured(base).get(REFERENCE))
+    key = (FORM, base, device, platform.node(), cores, measured(base).get(REFERENCE))
     return cache_folder() / f"speed-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.json"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .requests import (
@@ -30,6 +31,30 @@ if TYPE_CHECKING:
     from .controls import Controls
     from .events import Event
 
+WORKFLOWS: Mapping[type[Request], str] = {
+    LearnRequest: "learn_request:learn_subject",
+    PaintRequest: "paint_request:paint_request",
+    SwapRequest: "swap_request:swap_request",
+    TryOnRequest: "try_on_request:try_on_request",
+    ScoreRequest: "score_request:score_request",
+    CheckRequest: "check_request:check_request",
+    ExportRequest: "export_request:export_request",
+    PublishRequest: "publish_request:publish_request",
+    PretrainRequest: "pretrain_request:pretrain_request",
+    LookRequest: "look_subject:look_subject",
+    EstimateRequest: "estimate:estimate_request",
+    StatesRequest: "states:states_request",
+    CompareRequest: "compare:compare_request",
+    MergeRequest: "merge_request:merge_request",
+    ImportRequest: "import_request:import_request",
+    ConverseRequest: "converse_request:converse_request",
+}
+"""Type of request -> module and function of its workflow. They are imported when they run, because most load torch."""
+TOGETHER = "learn_together:learn_together"
+"""The workflow of a `LearnRequest` for many subjects in one pass."""
+CONTROLLED = (LearnRequest, PaintRequest, StatesRequest, CompareRequest)
+"""Requests whose workflows take `controls`."""
+
 
 def run(
     request: Request,
@@ -39,7 +64,8 @@ def run(
 ) -> Iterator[Event]:
     """Run the workflow of a request and yield its events; the last one is a `RunDone`, or `Paused`.
 
-    `controls` carries wishes of people into learning, painting and comparing; other work is short and ignores them.
+    `controls` carries wishes of people into learning, painting, states and comparing; other work is short and ignores
+    them.
     `open_base` opens the base, or returns one that is open already; by default `limner.workflows.opening.open_base`.
 
     Raises a `LimnerError` where the work fails. Closing the iterator, or an exception in the caller's loop, ends the
@@ -51,73 +77,16 @@ def run(
     'dog'
     """
     about: dict[str, Any] = {"open_base": open_base} if open_base is not None else {}
-    match request:
-        case LearnRequest(together=True):
-            from .learn_together import learn_together
+    if isinstance(request, CONTROLLED):
+        about["controls"] = controls
+    return workflow_of(request)(request, **about)
 
-            return learn_together(request, controls=controls, **about)
-        case LearnRequest():
-            from .learn_request import learn_subject
 
-            return learn_subject(request, controls=controls, **about)
-        case PaintRequest():
-            from .paint_request import paint_request
-
-            return paint_request(request, controls=controls, **about)
-        case SwapRequest():
-            from .swap_request import swap_request
-
-            return swap_request(request, **about)
-        case TryOnRequest():
-            from .try_on_request import try_on_request
-
-            return try_on_request(request, **about)
-        case ScoreRequest():
-            from .score_request import score_request
-
-            return score_request(request, **about)
-        case CheckRequest():
-            from .check_request import check_request
-
-            return check_request(request, **about)
-        case ExportRequest():
-            from .export_request import export_request
-
-            return export_request(request, **about)
-        case PublishRequest():
-            from .publish_request import publish_request
-
-            return publish_request(request, **about)
-        case PretrainRequest():
-            from .pretrain_request import pretrain_request
-
-            return pretrain_request(request, **about)
-        case LookRequest():
-            from .look_subject import look_subject
-
-            return look_subject(request, **about)
-        case EstimateRequest():
-            from .estimate import estimate_request
-
-            return estimate_request(request, **about)
-        case StatesRequest():
-            from .states import states_request
-
-            return states_request(request, controls=controls, **about)
-        case CompareRequest():
-            from .compare import compare_request
-
-            return compare_request(request, controls=controls, **about)
-        case MergeRequest():
-            from .merge_request import merge_request
-
-            return merge_request(request, **about)
-        case ImportRequest():
-            from .import_request import import_request
-
-            return import_request(request, **about)
-        case ConverseRequest():
-            from .converse_request import converse_request
-
-            return converse_request(request, **about)
-    raise TypeError(f"there is no workflow for {type(request).__name__}")
+def workflow_of(request: Request) -> Callable[..., Iterator[Event]]:
+    """The function that does the work of a request. Raises `TypeError` for a request without a workflow."""
+    if type(request) not in WORKFLOWS:
+        raise TypeError(f"there is no workflow for {type(request).__name__}")
+    name = TOGETHER if isinstance(request, LearnRequest) and request.together else WORKFLOWS[type(request)]
+    module, function = name.split(":")
+    workflow: Callable[..., Iterator[Event]] = getattr(import_module(f".{module}", __package__), function)
+    return workflow

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from limner.core.files import check_folder, check_ours
 
-from .events import ConceptScored, Event, Note, RunDone
-from .opening import choice_for, hash_note, open_base, open_encoders, read_concept
+from .events import ConceptScored, Event, RunDone
+from .opening import choice_for, open_base, open_encoders, read_concept_choices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +26,7 @@ def score_request(request: ScoreRequest, *, open_base: Callable[[BaseChoice], An
     for path in sheets:
         check_folder(path.parent)
         check_ours(path)
-    concept = read_concept(request.concept)
-    if note := hash_note(concept, request.concept.path):
-        yield Note(note)
+    (concept,) = yield from read_concept_choices(request.concept)
     base = open_base(choice_for(concept, request.base, trust=request.concept.trust))
     learned, held_out = (images_of(folder) for folder in (request.photos, request.held_out))
     card = score(

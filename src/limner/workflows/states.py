@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from limner.errors import InputError, UnknownName
 from .controls import PAUSE, STOP, Controls
 from .events import ConceptSaved, Event, Message, RunDone, StatePainted
 from .learn_watches import STATES
-from .opening import choice_for, open_base, open_encoders, read_concept
+from .opening import choice_for, open_base, open_encoders, read_concept_choices
 from .score_request import images_of
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def states_request(
     Raises `InputError` where there are no states, or states of another run, and `UnknownName` for a number of updates
     that no state has.
     """
-    concept = read_concept(request.concept)
+    (concept,) = yield from read_concept_choices(request.concept)
     states = states_of(concept, request.concept.path, request.states)
     if request.choose is not None:
         yield from _choose(request, states)
@@ -142,8 +143,16 @@ def _paint(
         if controls.take(PAUSE) or controls.take(STOP):
             yield Message(f"stopped after the state of {counted(done, 'update')}")
             break
-    best = max(rows, key=lambda row: row["scores"].get("likeness", 0.0))
     yield RunDone(
-        {"states": rows, "best": best["done"]},
+        {"states": rows, "best": best_of(rows)},
         "\n".join(f"{row['done']}: {row['path']} {row['scores']}" for row in rows),
     )
+
+
+def best_of(rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """Number of updates of the state whose pictures have the highest mean likeness; None where likeness is unknown."""
+    likenesses: dict[int, list[float]] = {}
+    for row in rows:
+        if "likeness" in row["scores"]:
+            likenesses.setdefault(row["done"], []).append(row["scores"]["likeness"])
+    return max(likenesses, key=lambda done: statistics.fmean(likenesses[done])) if likenesses else None

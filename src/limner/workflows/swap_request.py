@@ -14,7 +14,7 @@ from limner.core.recipe import Recipe
 from limner.errors import InputError, PromptError
 
 from .events import Event, Message, Note, PictureSaved, RunDone
-from .opening import choice_for, hash_note, open_base, plan_memory, read_concept, strange_words_note
+from .opening import choice_for, open_base, plan_memory, read_concept_choices, strange_words_note
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,9 +38,7 @@ def swap_request(request: SwapRequest, *, open_base: Callable[[BaseChoice], Any]
 
     check_folder(request.out)
     photo = opened_photo(request.photo, request.where)
-    concept = read_concept(request.concept)
-    if note := hash_note(concept, request.concept.path):
-        yield Note(note)
+    (concept,) = yield from read_concept_choices(request.concept)
     prompt = _prompt(request, concept.handle, concept.subject["noun"])
     choice = choice_for(concept, request.base, trust=request.concept.trust)
     choice, memory = plan_memory(choice, Recipe(says=""))

@@ -53,9 +53,8 @@ class Together:
     failed: list[str] = field(default_factory=list)
     _runs: dict[str, Run] = field(default_factory=dict)
     _losses: dict[str, list[float]] = field(default_factory=dict)
-    _again: set[str] = field(
-        default_factory=set
-    )  # handles that are done and go along until the others have come as far
+    # handles that are done and go along until the others have come as far
+    _again: set[str] = field(default_factory=set)
     _broken: set[str] = field(default_factory=set)  # handles of those that failed
 
     def __post_init__(self) -> None:
@@ -172,7 +171,7 @@ class Together:
             self.written.append(concept.save(self.target(job.subject.handle), overwrite=self.overwrite))
             yield ConceptSaved(self.written[-1], concept.cost)
         left = f"; {counted(progress.waiting, 'subject')} had not started" if progress.waiting else ""
-        yield Message(f"training was stopped; the concepts of now are kept{left}")
+        yield Message(f"training was stopped; the concepts learned so far are kept{left}")
 
     def _now(self, progress: StackedProgress) -> Iterator[tuple[Job, Concept]]:
         """The concept of this moment of each subject that is still learning."""

@@ -53,8 +53,8 @@ def add_to(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=FOLDER",
-        help="reference images of a subject, which pictures that you keep must not be copies of; may be given several "
-        "times",
+        help="folder of a subject's reference images, to refuse copies of them among the pictures that you keep; may be "
+        "given several times",
     )
     parser.add_argument("--steps", type=at_least(1), default=25, help="sampling steps (default: 25)")
     parser.add_argument("--guidance", type=float, default=4.0, help="classifier-free guidance (default: 4)")
@@ -78,7 +78,7 @@ def add_to(commands: Any) -> None:
 
 @dataclass
 class _Chat:
-    """The conversation between two sentences, as its file has it."""
+    """The conversation between two sentences, and the files in its folder."""
 
     given: argparse.Namespace
     choice: BaseChoice
@@ -139,10 +139,10 @@ class _Chat:
         return self.bases[choice]
 
     def answer(self, words: str) -> TurnDone:
-        from limner.workflows.converse_request import converse_request
+        from limner.workflows.run import run
 
         done: TurnDone | None = None
-        for event in converse_request(self.request(words), open_base=self.open_base):
+        for event in run(self.request(words), open_base=self.open_base):
             match event:
                 case Message(text):
                     say(text)
@@ -160,14 +160,13 @@ class _Chat:
 
 
 def chat(given: argparse.Namespace) -> None:
-    if given.llm and given.offline:
-        raise InputError(
-            "--llm asks a language model over the network, and --offline forbids the network: leave one of them out"
-        )
+    from limner.workflows.converse_request import language_model
+
     if given.llm_model and not given.llm:
         raise InputError("--llm-model names a model on the server of --llm URL; give that too")
     talk = _Chat(given, choice_of(given))
     talk.read()
+    language_model(talk.request(""))  # raises for a URL that cannot be used, before the first sentence
     records = []
     for words in _sentences(given):
         if words.lower() in ("quit", "exit", "bye"):

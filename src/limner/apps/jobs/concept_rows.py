@@ -126,8 +126,8 @@ def _changeable(session: Session, made: Made) -> Concept | None:
 
 def diagnosis_of(text: str) -> dict[str, Any]:
     """The parts of a diagnosis from its line, "label: finding and advice"."""
-    from limner.evaluation.diagnose import ADVICE
+    from limner.evaluation.diagnose import words_about
 
     label = text.split(":", 1)[0]
-    finding, advice = next((words for known, words in ADVICE.items() if known == label), ("", ""))
+    finding, advice = words_about(label)
     return {"label": label, "finding": finding, "advice": advice}

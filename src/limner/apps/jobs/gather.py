@@ -5,24 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
-from limner.workflows.requests import BaseChoice, ConceptChoice, PaintRequest
+from limner.workflows.requests import ConceptChoice, PaintRequest, PictureChoices
 
 if TYPE_CHECKING:
     from limner.core.picture import Picture
-
-SAME = (
-    *("base", "seed", "steps", "guidance", "guide_between", "subject_from", "sampler", "negative", "onto", "where"),
-    *("start", "regions", "views", "compose", "background", "conditions", "like", "computed", "any_base"),
-)
-"""Fields of an order that a `PaintRequest` has too."""
 
 
 class Busy(LimnerError):
@@ -38,8 +32,8 @@ class Closed(LimnerError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaintOrder:
-    """One picture that a user wants. The fields that are named as those of `PaintRequest` mean the same.
+class PaintOrder(PictureChoices):
+    """One picture that a user wants.
 
     Paths are those of files that the server wrote; nothing that a client names is opened.
     """
@@ -49,26 +43,7 @@ class PaintOrder:
     concept: Path | None = None  # file of the concept; None: the base alone
     scale: float = 1.0
     further: tuple[tuple[Path, float], ...] = ()  # more concepts in the same picture: file, scale
-    seed: int = 0
-    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
     size: int = 0  # side of the picture in pixels; 0: the base's own, which is the only one it paints
-    steps: int = 25
-    guidance: float = 4.0
-    guide_between: tuple[float, float] = (0.0, 1.0)
-    subject_from: float = 0.0
-    sampler: str = ""
-    negative: str = ""
-    onto: Path | None = None
-    where: Path | None = None
-    start: float = 0.3
-    regions: Mapping[str, str] = field(default_factory=dict)
-    views: Mapping[str, str] = field(default_factory=dict)
-    compose: str = "blend"
-    background: str = "base"
-    conditions: Mapping[str, Path] = field(default_factory=dict)
-    like: Path | None = None
-    computed: tuple[str, ...] = ()
-    any_base: bool = False
 
     @property
     def concepts(self) -> tuple[tuple[Path, float], ...]:
@@ -78,7 +53,7 @@ class PaintOrder:
     @cached_property
     def request(self) -> PaintRequest:
         """The order as a request for this one picture."""
-        same: dict[str, Any] = {name: getattr(self, name) for name in SAME}
+        same: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(PictureChoices)}
         concepts = tuple(ConceptChoice(path=path) for path, _ in self.concepts)
         return PaintRequest(prompts=(self.prompt,), concepts=concepts, scale=tuple(s for _, s in self.concepts), **same)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from limner.evaluation.diagnose import ADVICE
+from limner.evaluation.diagnose import words_about
 
 KINDS_OF_WORK = {
     "learn": "Teaching",
@@ -123,8 +123,7 @@ def diagnosis_words(diagnosis: Mapping[str, Any], scores: Mapping[str, Any]) -> 
     label = diagnosis.get("label") or (inner.get("diagnosis", "") if isinstance(inner, Mapping) else "")
     if not label:
         return None
-    table: Mapping[Any, tuple[str, str]] = ADVICE
-    finding, advice = table.get(label, ("", ""))
+    finding, advice = words_about(str(label))
     return {
         "label": label,
         "finding": diagnosis.get("finding") or finding,

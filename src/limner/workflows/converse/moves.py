@@ -51,20 +51,15 @@ def _through_turns(text: str, conversation: Conversation) -> Moves | None:
     to = r"(?:(?:go |take me |step )?back to|return to|go to|use|take|continue (?:with|from)|branch (?:off )?from|from)"
     same = r"(?:(?:exactly )?(?:as|like)(?: in)?|the same as(?: in)?|as it was in|again)"
     if match := re.fullmatch(rf"(?:{to}|{same}) {ORDINAL}(?:(?:,| but| and|, but|, and) (.+))?", text):
-        return Moves((Edit(op="return", number=_turn(match[1], conversation).number),), _rest(match[2]))
+        return Moves((Edit(op="return", number=_turn(match[1], conversation).number),), match[2] or "")
     if match := re.fullmatch(
         rf"(?:with |and |give (?:it|him|her) )?({NP}),? (?:as|like|from|of)(?: in)? {ORDINAL}", text
     ):
         return _recall(match[1], _turn(match[2], conversation), conversation)
     if match := re.fullmatch(rf"(?:(?:go )?back to|return to) ({NP})(?:(?:,| but| and|, but|, and) (.+))?", text):
         turn = _showing(match[1], conversation)
-        return Moves((Edit(op="return", number=turn.number),), _rest(match[2])) if turn else None
+        return Moves((Edit(op="return", number=turn.number),), match[2] or "") if turn else None
     return None
-
-
-def _rest(text: str | None) -> str:
-    """The words that follow a move, as a clause of their own."""
-    return text or ""
 
 
 def _turn(word: str, conversation: Conversation) -> Turn:

@@ -7,7 +7,6 @@ back is exact.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -151,7 +150,3 @@ def singular(noun: str) -> str:
 
 def _noun_phrase(text: str) -> str:
     return text if text.split()[-1:] and text.split()[-1] in PAIRS else with_article(text)
-
-
-def names_of(things: Sequence[Thing]) -> list[str]:
-    return [thing.name for thing in things]

@@ -73,8 +73,12 @@ def _follow(means: Means, understood: Understood, words: str) -> Reply:
             return follow_preference(means, conversation, edits, words)
         if any(edit.op == "accept" for edit in edits):
             return accept_picture(means, conversation, edits)
-        earlier = lambda number: conversation.numbered(number).state  # noqa: E731
-        state = apply(conversation.state, edits, earlier=earlier, cast=conversation.subjects)
+        state = apply(
+            conversation.state,
+            edits,
+            earlier=lambda number: conversation.numbered(number).state,
+            cast=conversation.subjects,
+        )
         state.prompt  # noqa: B018  # raises for a state without anything to show
     except InputError as error:
         return Reply(conversation, str(error))

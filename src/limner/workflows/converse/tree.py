@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from limner.core.untrusted import parse_json
+from limner.core.wording import counted
 from limner.errors import FileError, InputError
 
 from ..requests import plain_data, read_plain
@@ -113,8 +114,7 @@ class Conversation:
         """The turn of a number, from 1; -1 is the last. Raises `InputError` where there is none."""
         number = len(self.turns) + 1 + number if number < 0 else number
         if not 1 <= number <= len(self.turns):
-            count = len(self.turns)
-            raise InputError(f"there is no turn {number}: the conversation has {count} turn{'s' * (count != 1)}")
+            raise InputError(f"there is no turn {number}: the conversation has {counted(len(self.turns), 'turn')}")
         return self.turns[number - 1]
 
     def add(self, state: State, *, words: str, named: tuple[str, ...] = ()) -> Conversation:

@@ -25,7 +25,6 @@ class Understood:
     conversation: Conversation  # after moves through its turns
     edits: tuple[Edit, ...]
     notes: tuple[str, ...] = ()
-    moved: bool = False
     words: str = ""  # for the turn, where the sentence answers a question; else empty
 
 
@@ -36,12 +35,12 @@ def understand(means: Means, conversation: Conversation, words: str) -> Understo
         asked = replace(conversation, question=None)
         return Understood(asked, chosen.edits, words=f"{about} ({chosen.text})" if about else "")
     conversation = replace(conversation, question=None)
-    moves, rest, moved = read_moves(words, conversation), words, False
+    moves, rest = read_moves(words, conversation), words
     notes: list[str] = []
     if moves is not None:
         if not moves.rest:
             return moved_by(conversation, moves.edits)
-        conversation, rest, moved = moved_by(conversation, moves.edits).conversation, moves.rest, True
+        conversation, rest = moved_by(conversation, moves.edits).conversation, moves.rest
     edits: tuple[Edit, ...] | None = None
     if means.model is not None and moves is None:
         try:
@@ -69,7 +68,7 @@ def understand(means: Means, conversation: Conversation, words: str) -> Understo
         alike=vocabulary.cosines,
         words=words,
     )
-    return resolved.question or Understood(conversation, resolved.edits, (*notes, *more), moved)
+    return resolved.question or Understood(conversation, resolved.edits, (*notes, *more))
 
 
 def _chosen(question: Question | None, words: str) -> Choice | None:
@@ -102,7 +101,7 @@ def moved_by(conversation: Conversation, edits: Sequence[Edit]) -> Understood:
             conversation = conversation.back_to(conversation.numbered(round(edit.number or 0)).id)
         else:
             rest.append(edit)
-    return Understood(conversation, tuple(rest), moved=len(rest) < len(edits))
+    return Understood(conversation, tuple(rest))
 
 
 def _not_understood(strange: Sequence[str], edits: tuple[Edit, ...], words: str) -> Question:

@@ -110,11 +110,8 @@ class Vocabulary:
         if rest:
             choices.append(Choice(text="leave it out", edits=rest))
         offered = ", ".join(choice.text for choice in choices)
-        return Question(
-            text=f"the base does not know the word {word!r}; shall it be one of these: {offered}?",
-            choices=tuple(choices),
-            words=words,
-        )
+        asked = f"shall it be one of these: {offered}?" if offered else "say it in other words"
+        return Question(text=f"the base does not know the word {word!r}; {asked}", choices=tuple(choices), words=words)
 
 
 KINDS = {"scene": PLACE_NOUNS, "dress": ACCESSORIES, "colour": COLOURS, "looks": LOOKS}

@@ -37,6 +37,10 @@ class BaseChoice:
     faces: str = ""  # networks that find and recognise faces: a folder, or FILE.py:FUNCTION
 
 
+BASE_OF_CONCEPT = BaseChoice(name="")
+"""The base that the concept was learned on, opened as by default."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConceptChoice:
     """A concept's file, and how far the file is trusted."""
@@ -81,7 +85,7 @@ def read_request(text: str | bytes) -> Request:
     kind = contents.pop("request")
     if kind not in REQUESTS:
         raise UnknownName("request", str(kind)[:100], REQUESTS)
-    request: Request = _read(REQUESTS[kind], contents, f"the request to {kind}")
+    request: Request = read_plain(REQUESTS[kind], contents, f"the request to {kind}")
     return request
 
 
@@ -99,11 +103,6 @@ def plain_data(value: Any) -> Any:
 def read_plain(kind: Any, value: Any, where: str) -> Any:
     """The inverse of `plain_data`: a JSON value as a dataclass or another type. Raises `InputError` for a value of the
     wrong type and `UnknownName` for an unknown field; `where` names the value in messages."""
-    return _read(kind, value, where)
-
-
-def _read(kind: Any, value: Any, where: str) -> Any:
-    """A JSON value converted to a field's type. Raises `InputError`."""
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return value
@@ -114,14 +113,16 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _read_fields(kind, value, where)
     if origin in (Union, types.UnionType):
-        return None if value is None else _read(next(each for each in inner if each is not type(None)), value, where)
+        return (
+            None if value is None else read_plain(next(each for each in inner if each is not type(None)), value, where)
+        )
     if origin is tuple and isinstance(value, list):
         if inner[-1] is Ellipsis:
-            return tuple(_read(inner[0], each, where) for each in value)
+            return tuple(read_plain(inner[0], each, where) for each in value)
         if len(value) == len(inner):
-            return tuple(_read(each, one, where) for each, one in zip(inner, value, strict=True))
+            return tuple(read_plain(each, one, where) for each, one in zip(inner, value, strict=True))
     if origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
-        return {key: _read(inner[1], each, f"{key} of {where}") for key, each in value.items()}
+        return {key: read_plain(inner[1], each, f"{key} of {where}") for key, each in value.items()}
     if kind is Path and isinstance(value, str):
         return Path(value)
     if kind is float and type(value) is int:
@@ -143,7 +144,7 @@ def _read_fields(kind: Any, value: Any, where: str) -> Any:
     missing = [n for n, f in known.items() if n not in value and (f.default, f.default_factory) == empty]
     if missing:
         raise InputError(f"{where} must have a field {missing[0]}")
-    return kind(**{key: _read(hints[key], each, f"{key} of {where}") for key, each in value.items()})
+    return kind(**{key: read_plain(hints[key], each, f"{key} of {where}") for key, each in value.items()})
 
 
 def _named(kind: Any) -> str:

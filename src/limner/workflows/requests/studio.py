@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from .reading import BaseChoice, ConceptChoice, Request, Settings
+from .reading import BASE_OF_CONCEPT, BaseChoice, ConceptChoice, Request, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class StatesRequest(Request):
     concept: ConceptChoice  # the concept at the end of its training
     states: tuple[Path, ...] = ()  # files of states, or folders that hold some; empty: in the folder of its page
     prompts: tuple[str, ...] = ()  # empty: the first prompt of the previews
-    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    base: BaseChoice = BASE_OF_CONCEPT
     seed: int = 0
     references: Path | None = None  # real pictures of the subject, for scores of likeness
     encoders: Mapping[str, str] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class CompareRequest(Request):
     prompts: tuple[str, ...]  # with {} for the subject, or one handle of any of the concepts
     seeds: tuple[int, ...] = (0,)
     plain: bool = True  # whether the plain base is a row too
-    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    base: BaseChoice = BASE_OF_CONCEPT
     references: Path | None = None  # real pictures of the subject, for scores of likeness
     encoders: Mapping[str, str] = field(default_factory=dict)
     steps: int = 25
@@ -99,7 +99,7 @@ class MergeRequest(Request):
     out: Path  # the file to write
     by: str = "average"
     weights: tuple[float, ...] = ()
-    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    base: BaseChoice = BASE_OF_CONCEPT
     overwrite: bool = False
 
 

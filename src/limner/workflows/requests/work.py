@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .reading import BaseChoice, ConceptChoice, Request, Settings
+from .reading import BASE_OF_CONCEPT, BaseChoice, ConceptChoice, Request, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,19 +66,11 @@ class LearnRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaintRequest(Request):
-    """Paint pictures of prompts, with concepts attached to the base."""
+class PictureChoices:
+    """The way in which a picture is painted: everything but its prompt and its concepts."""
 
-    kind_of_work: ClassVar[str] = "paint"
-
-    prompts: tuple[str, ...]
-    concepts: tuple[ConceptChoice, ...] = ()
-    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    base: BaseChoice = BASE_OF_CONCEPT
     seed: int = 0
-    count: int = 1  # pictures of each prompt
-    out: Path = Path("out/paint")
-    overwrite: bool = False
-    scale: tuple[float, ...] = (1.0,)
     steps: int = 25
     guidance: float = 4.0
     guide_between: tuple[float, float] = (0.0, 1.0)
@@ -89,7 +81,6 @@ class PaintRequest(Request):
     where: Path | None = None
     start: float = 0.3
     any_base: bool = False
-    layout: Path | None = None  # JSON file of handles and their regions
     regions: Mapping[str, str] = field(default_factory=dict)  # handle -> word, box "0,0,0.5,1", or file of a mask
     # handle -> viewpoint: degrees of azimuth "90", or azimuth, elevation and factor of the distance "45,10,1.2"
     views: Mapping[str, str] = field(default_factory=dict)
@@ -98,6 +89,21 @@ class PaintRequest(Request):
     conditions: Mapping[str, Path] = field(default_factory=dict)  # name -> picture
     like: Path | None = None  # the picture that `computed` conditions are computed from
     computed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaintRequest(PictureChoices, Request):
+    """Paint pictures of prompts, with concepts attached to the base."""
+
+    kind_of_work: ClassVar[str] = "paint"
+
+    prompts: tuple[str, ...]
+    concepts: tuple[ConceptChoice, ...] = ()
+    scale: tuple[float, ...] = (1.0,)
+    count: int = 1  # pictures of each prompt
+    out: Path = Path("out/paint")
+    overwrite: bool = False
+    layout: Path | None = None  # JSON file of handles and their regions
     estimators: Mapping[str, str] = field(default_factory=dict)  # name of a computed condition -> folder
     controls: Mapping[str, str] = field(default_factory=dict)  # condition -> folder of its control branch
     frames: int = 1  # number of frames of a clip; 1: a picture
@@ -115,7 +121,7 @@ class SwapRequest(Request):
 
     photo: Path
     concept: ConceptChoice
-    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    base: BaseChoice = BASE_OF_CONCEPT
     where: Path | None = None  # mask of the photo, white where it may change
     prompt: str = ""  # empty: from the source's prompt, or "a photo of" the subject
     source_noun: str = ""  # noun of the thing that is replaced; empty: the subject's class
@@ -159,7 +165,7 @@ class ScoreRequest(Request):
     kind_of_work: ClassVar[str] = "score"
 
     concept: ConceptChoice
-    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    base: BaseChoice = BASE_OF_CONCEPT
     seed: int = 0
     count: int = 2  # pictures of each prompt
     prompts: tuple[str, ...] = ()
@@ -176,7 +182,7 @@ class CheckRequest(Request):
     kind_of_work: ClassVar[str] = "check"
 
     concept: ConceptChoice
-    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    base: BaseChoice = BASE_OF_CONCEPT
     seed: int = 0
     steps: int = 8
     any_base: bool = False
@@ -190,7 +196,7 @@ class ExportRequest(Request):
 
     concept: ConceptChoice  # or the path "ip_adapter": the weights of that method
     to: str
-    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    base: BaseChoice = BASE_OF_CONCEPT
     out: Path | None = None
     rank: int = 0
     overwrite: bool = False
@@ -204,7 +210,7 @@ class PublishRequest(Request):
 
     concept: ConceptChoice
     to: str  # USER/REPO
-    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    base: BaseChoice = BASE_OF_CONCEPT
     formats: tuple[str, ...] = ("diffusers",)
     licence: str = ""
     pictures: Path | None = None
@@ -247,7 +253,7 @@ class ConverseRequest(Request):
     conversation: Mapping[str, Any] = field(default_factory=dict)  # JSON of a `converse.Conversation`; empty: a new one
     # files of all concepts that its turns show, also of those that preferences made
     concepts: tuple[ConceptChoice, ...] = ()
-    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    base: BaseChoice = BASE_OF_CONCEPT
     pictures: Mapping[str, Path] = field(default_factory=dict)  # id of a turn -> its picture; others are painted again
     # name of a subject -> folder of its reference images, which accepted pictures must not be copies of
     photos: Mapping[str, Path] = field(default_factory=dict)
