@@ -183,6 +183,12 @@ class Lives:
     def values(self) -> list[Live]:
         return [live for _, live in self._by_place.values()]
 
+    def end_run(self) -> None:
+        """Forget the last run. It has these modifiers, and they have it: such a cycle, with all tensors of the run,
+        would wait for Python's collector."""
+        for live in self.every():
+            live.run = None
+
     def every(self) -> list[Live]:
         """The attached modifiers, and those that lie inside of others."""
         return [each for live in self.values() for each in (live, *live.within)]
