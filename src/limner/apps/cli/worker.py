@@ -17,6 +17,7 @@ from .common import say
 from .flags import add_command
 
 if TYPE_CHECKING:
+    from limner.apps.jobs.retention import Keep
     from limner.workflows.requests import BaseChoice
 
 
@@ -32,6 +33,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--other-bases", nargs="+", default=[], metavar="BASE", help="further bases that jobs may name")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
+    add_keep(parser)
     parser.add_argument("--ray", metavar="URL", help="run workers on this Ray cluster: ray://HOST:10001, auto or local")
     parser.add_argument("--workers", type=int, default=1, help="with --ray: number of workers (default: 1)")
     parser.add_argument("--gpus", type=float, default=0.0, help="with --ray: GPUs of each worker (default: 0)")
@@ -53,6 +55,31 @@ def add_places(parser: Any) -> None:
     )
 
 
+def add_keep(parser: Any) -> None:
+    """Flags for the time that rows are kept, which are those of `limner studio`."""
+    parser.add_argument(
+        "--keep-jobs",
+        type=int,
+        default=180,
+        metavar="DAYS",
+        help="days for which a job is kept that made nothing that is still there; 0: without an end (default: 180)",
+    )
+    parser.add_argument(
+        "--keep-audit",
+        type=int,
+        default=730,
+        metavar="DAYS",
+        help="days for which a row of the audit is kept; 0: without an end (default: 730)",
+    )
+
+
+def keep_of(given: argparse.Namespace) -> Keep:
+    """For how long rows are kept."""
+    from limner.apps.jobs.retention import Keep
+
+    return Keep(job_days=given.keep_jobs, audit_days=given.keep_audit)
+
+
 def places_of(given: argparse.Namespace) -> tuple[Path, str, str]:
     """The studio's folder, the URL of its database and that of its file store."""
     standard = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "limner"
@@ -70,7 +97,7 @@ def work(given: argparse.Namespace) -> None:
     for kind in given.kinds:
         if kind not in KINDS:
             raise UnknownName("kind of job", kind, KINDS)
-    about: dict[str, Any] = {"base_choices": _bases(given), "kinds": given.kinds or None}
+    about: dict[str, Any] = {"base_choices": _bases(given), "kinds": given.kinds or None, "keep": keep_of(given)}
     data, place, store = places_of(given)
     about["data"] = data / "work"
     with until_terminated() as until:

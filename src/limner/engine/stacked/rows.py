@@ -87,7 +87,7 @@ def attach_rows(base: Base, adapters: Sequence[Adapter], rows: Rows) -> Iterator
     lives = [Lives() for _ in adapters]
     with ExitStack() as stack:
         for own_lives in lives:
-            stack.callback(own_lives.end_run)
+            stack.callback(own_lives.release)
         for group in alike([adapter.recipe for adapter in adapters]):
             for place in range(len(adapters[group[0]].recipe.modifiers)):
                 own = [adapters[k].recipe.modifiers[place] for k in group]
