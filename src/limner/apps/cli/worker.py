@@ -100,12 +100,12 @@ def work(given: argparse.Namespace) -> None:
     about: dict[str, Any] = {"base_choices": _bases(given), "kinds": given.kinds or None, "keep": keep_of(given)}
     data, place, store = places_of(given)
     about["data"] = data / "work"
+    if given.ray:
+        if given.name:
+            raise InputError("--name is for one worker; the workers of --ray name themselves")
+        _on_ray(given, place, store, about)
+        return
     with until_terminated() as until:
-        if given.ray:
-            if given.name:
-                raise InputError("--name is for one worker; the workers of --ray name themselves")
-            _on_ray(given, place, store, about, until)
-            return
         if given.workers != 1 or given.gpus:
             raise InputError("--workers and --gpus are for --ray; start `limner worker` once for each worker")
         database = open_database(place)
@@ -115,17 +115,17 @@ def work(given: argparse.Namespace) -> None:
         say(f"{worker.name} ended after {worker.num_done} jobs")
 
 
-def _on_ray(
-    given: argparse.Namespace, database: str, files: str, about: dict[str, Any], until: threading.Event
-) -> None:
+def _on_ray(given: argparse.Namespace, database: str, files: str, about: dict[str, Any]) -> None:
     from limner.apps.jobs.ray_workers import start_ray_workers
 
     resources = {"num_gpus": given.gpus} if given.gpus else None
     workers = start_ray_workers(
         database, files, count=given.workers, address=given.ray, resources=resources, about=about
     )
-    say(f"{given.workers} workers wait for jobs on Ray at {given.ray}")
-    workers.run(until)
+    # Ray puts a handler of its own in place of the one for SIGTERM, so this one comes after it
+    with until_terminated() as until:
+        say(f"{given.workers} workers wait for jobs on Ray at {given.ray}")
+        workers.run(until)
 
 
 def _bases(given: argparse.Namespace) -> tuple[BaseChoice, ...]:
