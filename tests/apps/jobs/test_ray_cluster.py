@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import signal
 import socket
@@ -18,11 +18,13 @@ import pytest
 from sqlalchemy import select
 
 from limner.apps.jobs.concept_rows import read_header
-from limner.apps.jobs.database import Database, open_database
+from limner.apps.jobs.database import Database
 from limner.apps.jobs.files import Files
 from limner.apps.jobs.queue import submit
 from limner.apps.jobs.ray_workers import RayWorkers, start_ray_workers
-from limner.apps.jobs.tables import Concept, Job, User
+from limner.apps.jobs.tables import Concept, Reference, Subject, User
+from limner.apps.jobs.uploads import store
+from limner.pocket.subjects import toy
 
 from .test_worker import add_subject, job, learn, until
 from .workflows import mixed
@@ -33,13 +35,25 @@ CALM = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
+def ports() -> tuple[int, int]:
+    """Free ports of a cluster, and of its server for clients of other machines."""
+    with socket.socket() as one, socket.socket() as other:
+        for held in (one, other):
+            held.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def clients(ports: tuple[int, int]) -> str:
+    return f"ray://127.0.0.1:{ports[1]}"
+
+
+@pytest.fixture(scope="module")
+def cluster(ports: tuple[int, int]) -> Iterator[str]:
     """The address of a cluster of one machine, whose processes find these tests."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
+    port = ports[0]
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
-    few = ["--num-cpus=4", "--include-dashboard=false", "--disable-usage-stats"]
+    few = [f"--ray-client-server-port={ports[1]}", "--num-cpus=4", "--include-dashboard=false", "--disable-usage-stats"]
     with subprocess.Popen([*command, *few], env=os.environ | CALM, stdout=subprocess.DEVNULL) as head:
         try:
             address = f"127.0.0.1:{port}"
@@ -101,26 +115,40 @@ def test_the_job_of_an_actor_that_is_killed_goes_on_elsewhere_and_is_done_once(
     until(lambda: all(row["alive"] for row in workers.status()), seconds=60)  # Ray started it anew
 
 
-def test_the_command_hands_its_job_back_when_it_is_told_to_end(tmp_path: Path) -> None:
-    place = f"sqlite:///{tmp_path}/studio.db"
-    database = open_database(place)
-    try:
-        words = ["users", "add", "ann", "--data", str(tmp_path), "--json"]
-        about = {"env": os.environ | CALM, "cwd": tmp_path, "text": True}
-        made = subprocess.run([sys.executable, "-m", "limner", *words], capture_output=True, check=True, **about)
-        payload = {"goal": "fast", "kind": "object", "measure": True}
-        number = submit(database, owner=json.loads(made.stdout)["id"], kind="estimate", payload=payload)
-        command = [sys.executable, "-m", "limner", "worker", "--ray", "local", "--data", str(tmp_path)]
-        with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log, **about) as process:
-            try:
-                until(lambda: job(database, number).state in ("running", "done"), seconds=120)
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(60) == 0, (tmp_path / "log").read_text()
-            finally:
-                process.kill()
-        with database.reading() as session:
-            over = session.get_one(Job, number)
-        assert over.state in ("queued", "done")  # handed back, or over by then; never held by a worker that is gone
-        assert over.worker == ""
-    finally:
-        database.close()
+@pytest.mark.parametrize("how", ["local", "client"])
+def test_the_command_hands_its_job_back_when_it_is_told_to_end(
+    how: str, cluster: str, clients: str, database: Database, url: str, files: Files, user: User, tmp_path: Path
+) -> None:
+    if how == "client" and url.startswith("sqlite"):
+        pytest.skip("a cluster needs PostgreSQL")
+    number = long_training(database, files, user)
+    place = ["--data", str(tmp_path), "--database", url, "--files", files.root]
+    command = [sys.executable, "-m", "limner", "worker", "--ray", "local" if how == "local" else clients, *place]
+    about: dict[str, Any] = {"env": os.environ | CALM, "cwd": tmp_path}
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log, **about) as process:
+        try:
+            until(lambda: process.poll() is not None or job(database, number).progress.get("done", 0) > 2, seconds=200)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(90) == 0, (tmp_path / "log").read_text()
+        finally:
+            process.kill()
+    over = job(database, number)
+    assert (over.state, over.worker, over.attempts) == ("queued", "", 0)
+    assert any(name.endswith("checkpoint.safetensors") for name in over.checkpoint["files"])
+
+
+def long_training(database: Database, files: Files, user: User) -> str:
+    """Add a real training of many updates on the pocket base, and return its id."""
+    sent = []
+    for picture in toy("dog", 2_000_012, count=2).pictures:
+        buffer = io.BytesIO()
+        assert picture.image is not None
+        picture.image.save(buffer, "PNG")
+        sent.append(store(database, files, buffer.getvalue(), owner=user.id, media_type="image/png"))
+    with database.session() as session:
+        pictures = [Reference(sha256=sha256, position=k) for k, sha256 in enumerate(sent)]
+        subject = Subject(owner_id=user.id, name="rex", noun="dog", pictures=pictures)
+        session.add(subject)
+        session.flush()
+        payload = {"subject": subject.id, "method": "textual_inversion", "settings": {"steps": 100_000, "batch": 1}}
+    return submit(database, owner=user.id, kind="learn", payload=payload | {"score": False, "check": False})

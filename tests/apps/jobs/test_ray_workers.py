@@ -57,7 +57,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Any:
         log=log,
         init=lambda **about: log.append(about),
         remote=lambda kind: Remote(kind, log),
-        get=lambda futures: [future.result(20) for future in futures],
+        get=lambda future: future.result(20),
         wait=wait,
         kill=lambda actor: log.append("killed"),
         exceptions=types.SimpleNamespace(RayActorError=ConnectionError),

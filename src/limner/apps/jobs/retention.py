@@ -56,9 +56,9 @@ class Keep:
     """
 
     job_days: int = 180  # since a job was over
-    jobs_each: int = 10_000  # of one user; the oldest go first
+    jobs_each: int = 10_000  # jobs of one user; the oldest go first
     audit_days: int = 730
-    audit_rows: int = 1_000_000  # of all users; the oldest go first
+    audit_rows: int = 1_000_000  # rows of all users; the oldest go first
 
     def __post_init__(self) -> None:
         for each in fields(self):
