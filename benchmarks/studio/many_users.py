@@ -151,9 +151,12 @@ class Bench:
             return [future.result().image for future in futures]
 
     def one_by_one(self) -> list[Any]:
+        return self.each_alone(self.files)
+
+    def each_alone(self, files: Sequence[Path]) -> list[Any]:
         return [
             limner.paint(self.base, PROMPT, concepts=[file], settings=self.settings, hot=self.hot)[0].image
-            for file in self.files
+            for file in files
         ]
 
     def member(self, k: int) -> Member:
@@ -175,13 +178,15 @@ class Bench:
         return images
 
     def attaching(self, runs: int) -> dict[str, Any]:
-        """Seconds to attach and detach 8 concepts as rows, beside the seconds of their batch."""
+        """Seconds to attach and detach 8 concepts as rows, beside the seconds of their batch and of their pictures one
+        after another. The base without concepts shows the most that batches gain on this machine."""
         shares = {}
         for name, files in {"all methods": self.files[:8], **self.by_method()}.items():
             concepts = [self.hot.read(file) for file in files]
             orders = [Order(PROMPT, concept) for concept in concepts]
-            attach, batch = [], []
+            attach, batch, alone = [], [], []
             for _ in range(runs):
+                alone.append(self.seconds_of(functools.partial(self.each_alone, files)))
                 began = time.monotonic()
                 adapters = [adapter_of(concept, self.base, hot=self.hot) for concept in concepts]
                 with torch.no_grad(), attach_orders(self.base, adapters):
@@ -197,7 +202,16 @@ class Bench:
                 "batch, s": round(middle[1], 3),
             }
             shares[name]["share"] = round(middle[0] / middle[1], 4)
+            shares[name]["gain of the batch"] = round(statistics.median(alone) / middle[1], 2)
+        plain = [PROMPT.replace("<rex>", "a dog")] * 8
+        one = [self.seconds_of(lambda: [self.plain([prompt]) for prompt in plain]) for _ in range(runs)]
+        whole = [self.seconds_of(lambda: self.plain(plain)) for _ in range(runs)]
+        shares["no concept"] = {"gain of the batch": round(statistics.median(one) / statistics.median(whole), 2)}
         return shares
+
+    def plain(self, prompts: list[str]) -> object:
+        """Pictures of the base, without concepts, in one batch."""
+        return limner.paint(self.base, prompts, settings=self.settings)
 
     def by_method(self) -> dict[str, list[Path]]:
         return {name: self.files[k :: len(METHODS)] for k, name in enumerate(METHODS)}

@@ -24,7 +24,9 @@ class WorkerActor:
         # jobs move between machines, so their checkpoints go into the file store
         self._worker = Worker(open_database(database), open_files(files), **{"shares": True, **about})
         self._until = threading.Event()
-        self._thread = threading.Thread(target=self._worker.run, args=(self._until,), name=self._worker.name)
+        self._thread = threading.Thread(
+            target=self._worker.run, args=(self._until,), name=self._worker.name, daemon=True
+        )
         self._thread.start()
 
     def status(self) -> dict[str, Any]:
