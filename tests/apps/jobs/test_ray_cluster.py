@@ -34,6 +34,14 @@ ROOT = Path(__file__).parents[3]
 CALM = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "PYTHONPATH": f"{ROOT}/src:{ROOT}"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_tokens() -> Iterator[None]:
+    """Ray asks for a token wherever one lies in the user's home, and puts one there itself for a cluster of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        yield
+
+
 @pytest.fixture(scope="module")
 def ports() -> tuple[int, int]:
     """Free ports of a cluster, and of its server for clients of other machines."""
@@ -53,7 +61,13 @@ def cluster(ports: tuple[int, int]) -> Iterator[str]:
     """The address of a cluster of one machine, whose processes find these tests."""
     port = ports[0]
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
-    few = [f"--ray-client-server-port={ports[1]}", "--num-cpus=4", "--include-dashboard=false", "--disable-usage-stats"]
+    few = [
+        f"--ray-client-server-port={ports[1]}",
+        "--num-cpus=4",
+        "--node-ip-address=127.0.0.1",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+    ]
     with subprocess.Popen([*command, *few], env=os.environ | CALM, stdout=subprocess.DEVNULL) as head:
         try:
             address = f"127.0.0.1:{port}"
