@@ -42,7 +42,7 @@ def concept(base: Any, rex: Subject) -> limner.Concept:
 
 @pytest.mark.parametrize("method", ["textual_inversion", "custom_diffusion"])
 def test_training_leaves_no_tensor_in_a_cycle(base: Any, rex: Subject, method: str) -> None:
-    about = {"num_class_pictures": 2} if method == "custom_diffusion" else {}
+    about: dict[str, Any] = {"num_class_pictures": 2} if method == "custom_diffusion" else {}
     assert not tensors_in_cycles(lambda: limner.learn(base, rex, method=method, steps=2, **about))
 
 
