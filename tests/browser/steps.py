@@ -52,7 +52,7 @@ def choose_goal(page: Page, index: int) -> str:
         slider.press("Home")
         for _ in range(index):
             slider.press("ArrowRight")
-    page.wait_for_function("!document.querySelector('.htmx-request')")  # the answer is on the page
+    page.wait_for_selector(".htmx-request", state="detached")  # the answer is on the page
     return page.locator("#plan").inner_text()
 
 
