@@ -132,7 +132,7 @@ def facts_of(picture: Picture) -> list[tuple[str, str]]:
     for name, value in picture.settings.items():
         if isinstance(value, dict):
             rows += nested_rows(name, value)
-        elif value not in ("", None, []) and not isinstance(value, list):
+        elif value not in ("", None, []) and not isinstance(value, list) and not (name == "scale" and picture.concepts):
             rows.append((name, short(value)))
     return [row for row in rows if row[1]]
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from limner.apps.api.errors import not_found
 from limner.apps.api.routes.common import file_response, find_own, note
+from limner.apps.jobs.job_run import PAUSES
 from limner.apps.jobs.ordering import move
 from limner.apps.jobs.tables import Concept, Job, Picture, Subject
 from limner.apps.jobs.wishes import wish
@@ -71,7 +72,8 @@ def show_panel(request: Request, job_id: str) -> Response:
 
 def job_values(session: Session, job: Job) -> dict[str, Any]:
     """The values that the templates of a job print."""
-    view = job_view(job, names_of(session, [job]))
+    names = names_of(session, [job])
+    view = job_view(job, names)
     events = events_of(session, job.id)
     pictures = pictures_of_job(session, job)
     samples = [each for each in events if each.get("event") == "sample_painted"]
@@ -95,7 +97,8 @@ def job_values(session: Session, job: Job) -> dict[str, Any]:
         "files": files_of(job),
         "checks": [each for each in events if each.get("event") == "check_done"],
         "log": [str(each["text"]) for each in events if each.get("event") in ("message", "note")][-60:],
-        "facts": facts_of(job.payload),
+        "facts": facts_of(job.payload, names),
+        "about": links_of(session, job),
     }
 
 
@@ -126,7 +129,9 @@ def asks_of(job: Job) -> list[Ask]:
         ]
     if job.state == "queued":
         return [Ask("pause", "Hold back"), cancel]
-    return [Ask("resume", "Try again from where it stopped", main=True)] if job.state == "failed" else []
+    if job.state == "failed":
+        return [Ask("resume", "Try again from where it stopped" if job.kind in PAUSES else "Try again", main=True)]
+    return []
 
 
 def likeness_curve(events: Iterable[Mapping[str, Any]], *, held_out: bool) -> tuple[Any, str]:
@@ -188,8 +193,22 @@ def download(request: Request, job_id: str, place: int) -> Response:
     return file_response(data, "application/octet-stream", filename=files[place]["name"].rpartition("/")[2])
 
 
-def facts_of(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The settings of a job, flat and in words."""
+def links_of(session: Session, job: Job) -> list[tuple[str, str]]:
+    """(address, words) of the likeness and of the photos that a job works on, where they still exist."""
+    links: list[tuple[str, str]] = []
+    for name, table, page, what in (
+        ("concept", Concept, "concepts", "the likeness"),
+        ("subject", Subject, "teach", "the photos of"),
+    ):
+        value = job.payload.get(name)
+        row = session.get(table, str(value.get("id", "") if isinstance(value, Mapping) else value or ""))
+        if row is not None and row.owner_id == job.owner_id and row.deleted is None:
+            links.append((f"/{page}/{row.id}", f"{what} {row.name}"))
+    return links
+
+
+def facts_of(payload: Mapping[str, Any], names: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """The settings of a job, flat and in words. `names` are those of concepts, by id."""
     rows: list[tuple[str, str]] = []
     for name, value in payload.items():
         if value in (None, "", [], {}) or name in ("subject", "subjects", "concept", "conversation", "file", "parent"):
@@ -197,15 +216,16 @@ def facts_of(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             rows += nested_rows(name, value)
         elif isinstance(value, list):
-            rows.append((name, ", ".join(_item(each) for each in value)))
+            rows.append((name, ", ".join(_item(each, names or {}) for each in value)))
         else:
             rows.append((name, short(value)))
     return rows
 
 
-def _item(value: Any) -> str:
+def _item(value: Any, names: Mapping[str, str]) -> str:
     if isinstance(value, Mapping):
-        return f"{str(value.get('name') or value.get('id', ''))[:12]} × {short(value.get('scale', 1))}"
+        name = value.get("name") or names.get(str(value.get("id", ""))) or str(value.get("id", ""))[:12]
+        return f"{name} × {short(value.get('scale', 1))}"
     return short(value)
 
 
@@ -231,7 +251,7 @@ def change_order(request: Request, job_id: str, form: Form) -> Response:
 def do_again(request: Request, job_id: str, form: Form) -> Response:
     with reading(request) as session:
         job = find_own(session, Job, job_id, user_of(request))
-    return go(request, f"/jobs/{queue_job(request, job.kind, job.payload, form)}", "queued")
+    return go(request, f"/jobs/{queue_job(request, job.kind, job.payload, form)}")
 
 
 @router.get("/jobs/{job_id}/clone")
@@ -258,7 +278,7 @@ def clone(request: Request, job_id: str, form: Form) -> Response:
     method = plans.known_method(text(form, "method", most=100))
     settings = plans.changed_settings(form, method, plans.base_of(request))
     payload = {**job.payload, "method": method, "settings": settings, "seed": whole(form, "seed", 0, most=2**31 - 1)}
-    return go(request, f"/jobs/{queue_job(request, 'learn', payload, form)}", "queued")
+    return go(request, f"/jobs/{queue_job(request, 'learn', payload, form)}")
 
 
 @router.post("/jobs/{job_id}/{what}")

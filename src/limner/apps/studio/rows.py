@@ -219,7 +219,8 @@ def names_of(session: Session, jobs: Iterable[Job]) -> dict[str, str]:
     """Ids of subjects and concepts in the payloads of jobs -> their names."""
     ids: set[str] = set()
     for job in jobs:
-        for value in (job.payload.get("subject"), job.payload.get("concept"), *(job.payload.get("subjects") or ())):
+        lists = (*(job.payload.get("subjects") or ()), *(job.payload.get("concepts") or ()))
+        for value in (job.payload.get("subject"), job.payload.get("concept"), *lists):
             ids.add(value.get("id", "") if isinstance(value, dict) else str(value or ""))
     ids.discard("")
     if not ids:

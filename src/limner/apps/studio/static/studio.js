@@ -42,6 +42,12 @@ $$("[data-menu]").forEach((button) => button.addEventListener("click", () => {
   button.setAttribute("aria-expanded", String(open));
 }));
 
+// a form that was refused keeps what was written in it
+$$("[data-back]").forEach((button) => {
+  button.hidden = history.length < 2;
+  button.addEventListener("click", () => history.back());
+});
+
 // -------------------------------------------------------------------------------------------------- lightbox
 const lightbox = document.getElementById("lightbox");
 let plates = [], at = -1;
