@@ -289,4 +289,4 @@ def ask(request: Request, job_id: str, what: str) -> Response:
     wish(request.app.state.services.database, job_id, what)
     with writing(request) as session:
         note(session, request, f"job.{what}", job_id)
-    return go(request, f"/jobs/{job_id}", "asked" if what in ("pause", "stop", "sample", "save") else "")
+    return go(request, f"/jobs/{job_id}")

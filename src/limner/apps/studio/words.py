@@ -53,7 +53,6 @@ DONE = {
     "deleted": "Deleted.",
     "shared": "Shared.",
     "unshared": "No longer shared.",
-    "asked": "The job will do so at its next update.",
     "moved": "The queue has a new order.",
     "state": "The chosen state is now the one that paints.",
     "user": "The user is changed.",
