@@ -171,7 +171,7 @@ def facts_of(concept: Concept) -> list[tuple[str, str]]:
 
 
 def cost_rows(cost: dict[str, Any]) -> list[tuple[str, str]]:
-    """What training took, in words. The size stands beside the file."""
+    """Time, updates and parameters of the training, in words. The size stands beside the file."""
     named = {"seconds": "Training", "steps": "Updates", "parameters": "Learned parameters"}
     return [
         (named.get(name, f"cost: {name}"), seconds(value) if name == "seconds" else short(value))
