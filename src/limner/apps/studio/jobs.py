@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from limner.apps.api.errors import not_found
 from limner.apps.api.routes.common import file_response, find_own, note
-from limner.apps.jobs.job_run import PAUSES
 from limner.apps.jobs.ordering import move
 from limner.apps.jobs.tables import Concept, Job, Picture, Subject
 from limner.apps.jobs.wishes import wish
@@ -21,7 +20,7 @@ from . import plans
 from .charts import chart, loss_points
 from .rows import OPEN, concept_view, covers_of, events_of, job_view, jobs_of, names_of, pictures_of_job
 from .view import Form, form_key, go, queue_job, reading, render, text, user_of, whole, writing
-from .words import nested_rows
+from .words import nested_rows, try_again
 from .words import number as short
 
 router = APIRouter(include_in_schema=False)
@@ -130,7 +129,7 @@ def asks_of(job: Job) -> list[Ask]:
     if job.state == "queued":
         return [Ask("pause", "Hold back"), cancel]
     if job.state == "failed":
-        return [Ask("resume", "Try again from where it stopped" if job.kind in PAUSES else "Try again", main=True)]
+        return [Ask("resume", try_again(job.kind), main=True)]
     return []
 
 
@@ -193,20 +192,6 @@ def download(request: Request, job_id: str, place: int) -> Response:
     return file_response(data, "application/octet-stream", filename=files[place]["name"].rpartition("/")[2])
 
 
-def links_of(session: Session, job: Job) -> list[tuple[str, str]]:
-    """(address, words) of the likeness and of the photos that a job works on, where they still exist."""
-    links: list[tuple[str, str]] = []
-    for name, table, page, what in (
-        ("concept", Concept, "concepts", "the likeness"),
-        ("subject", Subject, "teach", "the photos of"),
-    ):
-        value = job.payload.get(name)
-        row = session.get(table, str(value.get("id", "") if isinstance(value, Mapping) else value or ""))
-        if row is not None and row.owner_id == job.owner_id and row.deleted is None:
-            links.append((f"/{page}/{row.id}", f"{what} {row.name}"))
-    return links
-
-
 def facts_of(payload: Mapping[str, Any], names: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
     """The settings of a job, flat and in words. `names` are those of concepts, by id."""
     rows: list[tuple[str, str]] = []
@@ -227,6 +212,20 @@ def _item(value: Any, names: Mapping[str, str]) -> str:
         name = value.get("name") or names.get(str(value.get("id", ""))) or str(value.get("id", ""))[:12]
         return f"{name} × {short(value.get('scale', 1))}"
     return short(value)
+
+
+def links_of(session: Session, job: Job) -> list[tuple[str, str]]:
+    """(address, words) of the likeness and of the photos that a job works on, where they still exist."""
+    links: list[tuple[str, str]] = []
+    for name, table, page, what in (
+        ("concept", Concept, "concepts", "the likeness"),
+        ("subject", Subject, "teach", "the photos of"),
+    ):
+        value = job.payload.get(name)
+        row = session.get(table, str(value.get("id", "") if isinstance(value, Mapping) else value or ""))
+        if row is not None and row.owner_id == job.owner_id and row.deleted is None:
+            links.append((f"/{page}/{row.id}", f"{what} {row.name}"))
+    return links
 
 
 # -------------------------------------------------------------------------------------------------------------- actions

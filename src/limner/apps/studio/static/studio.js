@@ -146,5 +146,12 @@ document.addEventListener("htmx:afterRequest", (event) => {
   }
 });
 
+// on a narrow window the answer to a form may be below it
+document.addEventListener("htmx:afterSettle", (event) => {
+  const answer = event.detail.target;
+  if (event.detail.requestConfig?.verb === "post" && answer?.id === "results"
+      && answer.getBoundingClientRect().top > innerHeight) answer.scrollIntoView();
+});
+
 setUp(document);
 document.addEventListener("htmx:afterSettle", (event) => setUp(event.detail.elt));
