@@ -18,9 +18,9 @@ from limner.apps.jobs.wishes import wish
 
 from . import plans
 from .charts import chart, loss_points
-from .rows import OPEN, concept_view, covers_of, events_of, job_view, jobs_of, names_of, pictures_of_job
+from .rows import OPEN, concept_view, covers_of, events_of, job_view, jobs_of, names_of, pictures_of_job, try_again
 from .view import Form, form_key, go, queue_job, reading, render, text, user_of, whole, writing
-from .words import nested_rows, try_again
+from .words import nested_rows
 from .words import number as short
 
 router = APIRouter(include_in_schema=False)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from limner.apps.api.errors import not_found
 from limner.apps.jobs.access import ID, visible
+from limner.apps.jobs.job_run import PAUSES
 from limner.apps.jobs.tables import (
     Board,
     BoardPicture,
@@ -205,6 +206,11 @@ def job_view(job: Job, names: dict[str, str] | None = None) -> JobView:
         job.created,
         job.seconds,
     )
+
+
+def try_again(kind: str) -> str:
+    """The button of a failed job: trainings and paintings go on, any other work begins anew."""
+    return "Try again from where it stopped" if kind in PAUSES else "Try again"
 
 
 def _about(job: Job, names: dict[str, str] | None) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from limner.apps.jobs.job_run import PAUSES
 from limner.evaluation.diagnose import words_about
 
 KINDS_OF_WORK = {
@@ -171,11 +170,6 @@ def job_title(kind: str, payload: Mapping[str, Any]) -> str:
     if not about and payload.get("prompts"):
         about = f"“{str(payload['prompts'][0])[:60]}”"
     return f"{what} {about}".strip()
-
-
-def try_again(kind: str) -> str:
-    """The button of a failed job: trainings and paintings go on, any other work begins anew."""
-    return "Try again from where it stopped" if kind in PAUSES else "Try again"
 
 
 def nested_rows(name: str, values: Mapping[str, Any]) -> list[tuple[str, str]]:
