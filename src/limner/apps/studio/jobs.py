@@ -216,15 +216,14 @@ def _item(value: Any, names: Mapping[str, str]) -> str:
 
 def links_of(session: Session, job: Job) -> list[tuple[str, str]]:
     """(address, words) of the likeness and of the photos that a job works on, where they still exist."""
+    concept = job.payload.get("concept") or {}
+    likeness = session.get(Concept, str(concept.get("id", "") if isinstance(concept, Mapping) else concept))
+    photos = session.get(Subject, str(job.payload.get("subject") or ""))
     links: list[tuple[str, str]] = []
-    for name, table, page, what in (
-        ("concept", Concept, "concepts", "the likeness"),
-        ("subject", Subject, "teach", "the photos of"),
-    ):
-        value = job.payload.get(name)
-        row = session.get(table, str(value.get("id", "") if isinstance(value, Mapping) else value or ""))
-        if row is not None and row.owner_id == job.owner_id and row.deleted is None:
-            links.append((f"/{page}/{row.id}", f"{what} {row.name}"))
+    if likeness is not None and likeness.owner_id == job.owner_id and likeness.deleted is None:
+        links.append((f"/concepts/{likeness.id}", f"the likeness {likeness.name}"))
+    if photos is not None and photos.owner_id == job.owner_id and photos.deleted is None:
+        links.append((f"/teach/{photos.id}", f"the photos of {photos.name}"))
     return links
 
 
