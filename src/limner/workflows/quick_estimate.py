@@ -88,7 +88,7 @@ def quick_estimate(
     memory = memory_of_method(choice.method, base)
     row = measured(base).get(choice.method)
     if row is None:
-        basis = f"{choice.method} was not measured on {base}; a few updates there tell its speed"
+        basis = f"{choice.method} was not measured on {base}; its time is known once it has made a few updates"
         return Estimate(choice.method, choice.why, None, memory, basis)
     whole = training_seconds(choice.method, base)
     training = whole * work(choice.method, chosen)

@@ -49,6 +49,7 @@ templates.filters |= {
     "size": words.size,
     "seconds": words.seconds,
     "number": words.number,
+    "score": words.score,
     "main_scores": words.main_scores,
     "picture_scores": words.picture_scores,
     "score_rows": words.score_rows,

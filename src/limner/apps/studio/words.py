@@ -22,7 +22,7 @@ KINDS_OF_WORK = {
     "compare": "Comparing",
     "look": "Looking at the photos",
     "estimate": "Estimating",
-    "states": "Painting the states",
+    "states": "Painting the states of",
     "converse": "Answering",
 }
 STATES = {
@@ -37,7 +37,7 @@ SCORES = {
     "F": ("Likeness", "0: like any member of the class. 1: like another photo of the subject."),
     "T": ("Follows the prompt", "1: as well as the base alone."),
     "H": ("Both together", "The harmonic mean of likeness and prompt: high where both are."),
-    "obeyed": ("Prompts wholly obeyed", "Share of pictures in which everything asked for is there."),
+    "obeyed": ("Prompt accuracy", "Share of pictures in which everything asked for is there."),
     "identity": ("Same individual", "Cosine to the photos, by the network that tells individuals apart."),
     "dino_i": ("Looks like the photos", "Cosine to the photos in DINO features."),
     "clip_i": ("Resembles the photos", "Cosine to the photos in CLIP features."),
@@ -50,11 +50,9 @@ SCORES = {
 MAIN_SCORES = ("F", "T", "H")
 DONE = {
     "saved": "Saved.",
-    "queued": "The job is in the queue.",
     "deleted": "Deleted.",
     "shared": "Shared.",
     "unshared": "No longer shared.",
-    "asked": "The job will do so at its next update.",
     "moved": "The queue has a new order.",
     "state": "The chosen state is now the one that paints.",
     "user": "The user is changed.",
@@ -153,6 +151,10 @@ def size(num_bytes: float | None) -> str:
             return f"{num_bytes:.0f} {unit}" if unit in ("bytes", "kB") else f"{num_bytes:.1f} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.1f} TB"
+
+
+def score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}".replace("-0.000", "0.000")
 
 
 def ago(time: datetime | None) -> str:
