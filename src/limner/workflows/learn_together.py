@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,13 @@ from limner.core.wording import counted
 from limner.engine.stacked.train import SLOTS, room
 from limner.errors import InputError, UnknownName
 from limner.library.apart import notes_of
-from limner.methods import DEFAULT, find
+from limner.methods import DEFAULT, find, methods
 
+from .choose_method import Choice, choose
 from .controls import Controls
 from .events import Event, Message, Note, Paused, PicturesRead, RunDone
 from .faces import consented, demand_consent, face_alone
+from .form import facts_of_method
 from .learn_files import check_target
 from .learn_request import unused_pictures
 from .opening import free_memory, open_base, strange_words_note
@@ -51,7 +53,7 @@ def learn_together(
     training failed.
     """
     _check_alone(request)
-    method = request.method or DEFAULT
+    method = request.method or (yield from _method(request))
     folders = _folders(request)
     if unread := unread_note(folders):
         yield Note(unread)
@@ -107,6 +109,16 @@ def _check_alone(request: LearnRequest) -> None:
         raise InputError(
             f"--{flag} does not work with --together, which only trains and saves; learn that subject alone"
         )
+
+
+def _method(request: LearnRequest) -> Generator[Event, None, str]:
+    """Return the method for the request's goal, among those by which many subjects learn in one pass."""
+    among = [name for name in methods() if facts_of_method(name)["together"]]
+    choice = choose(base=request.base.name, goal=request.goal, kind=request.kind, among=among)
+    if choice.method not in among:  # the usual method for the kind, where none was measured
+        choice = Choice(DEFAULT, f"{choice.method} learns one subject at a time")
+    yield Message(f"method: {choice.method} ({choice.why})")
+    return choice.method
 
 
 def _folders(request: LearnRequest) -> list[Path]:

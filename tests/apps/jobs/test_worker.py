@@ -17,11 +17,12 @@ from sqlalchemy import select
 from limner.apps.jobs.concept_rows import read_header
 from limner.apps.jobs.database import Database
 from limner.apps.jobs.files import Files
+from limner.apps.jobs.payloads import plan
 from limner.apps.jobs.queue import submit, wish
-from limner.apps.jobs.tables import Concept, Job, JobEvent, Picture, Reference, Subject, User
+from limner.apps.jobs.tables import Concept, Conversation, Job, JobEvent, Picture, Reference, Subject, User
 from limner.apps.jobs.uploads import store
 from limner.apps.jobs.worker import Worker
-from limner.errors import InputError
+from limner.errors import InputError, UnknownName
 from limner.workflows.events import Event
 
 from . import workflows
@@ -243,6 +244,25 @@ def test_pictures_are_stored_as_they_are_painted_and_a_pause_repeats_none(
         *(("a dog", 10), ("a dog", 11), ("a cat", 12), ("a cat", 13))
     ]
     assert all(picture.purpose == "gallery" for picture in pictures)
+
+
+def test_conversations_are_read_by_the_language_model_of_the_worker(database: Database, user: User, make: Make) -> None:
+    with database.session() as session:
+        row = Conversation(owner_id=user.id, title="talk")
+        session.add(row)
+        session.flush()
+        payload = {"conversation": row.id, "words": "a dog"}
+    submit(database, owner=user.id, kind="converse", payload=payload)
+    requests: list[Any] = []
+
+    def keep(request: Any, **_: Any) -> Iterator[Event]:
+        requests.append(request)
+        yield from ()
+
+    make(run_workflow=keep, llm="http://127.0.0.1:8000/v1", llm_model="m").step()
+    assert [(each.llm, each.llm_model) for each in requests] == [("http://127.0.0.1:8000/v1", "m")]
+    with database.reading() as session, pytest.raises(UnknownName, match="llm"):
+        plan(session, user, "converse", {**payload, "llm": "http://169.254.169.254/"})
 
 
 def test_a_fault_of_the_program_fails_one_job_and_no_worker(database: Database, user: User, make: Make) -> None:

@@ -107,6 +107,12 @@ def test_words_become_a_job_of_the_conversation(studio: Studio) -> None:
     assert (payload["words"], payload["parent"]) == ("make <rex> red", current)
 
 
+def test_a_likeness_is_called_by_its_bare_name_in_a_conversation(studio: Studio) -> None:
+    for words, expected in (("Rex on the beach", 1), ("a rexine sofa", 0)):
+        studio.post("/chat/{conversation}/say", {"words": words})
+        assert len(studio.last_job().payload["concepts"]) == expected, words
+
+
 def test_a_form_without_its_token_is_refused(studio: Studio) -> None:
     before = studio.last_job().id
     assert studio.post("/paint", {"prompt": "a dog"}, token="wrong").status_code == 403

@@ -49,6 +49,8 @@ class Config:
     base: BaseChoice = field(default_factory=BaseChoice)
     workers: int = 1  # whether this process works on jobs, 0 or 1; with 0, `limner worker` does the work
     one_base: bool = False  # whether training and painting share one copy of the base, and take turns
+    llm: str = ""  # URL of an OpenAI-compatible server whose model reads conversations; empty: the grammar
+    llm_model: str = ""
     login: str = "auto"
     hosts: tuple[str, ...] = ()  # further names that browsers may call this server by
     behind_proxy: bool = False  # whether X-Forwarded-For and X-Forwarded-Proto of a proxy on this machine are read

@@ -135,6 +135,7 @@ def show_subject(request: Request, subject_id: str, goal: str = "", method: str 
     with reading(request) as session:
         subject = find_own(session, Subject, subject_id, user_of(request))
         looking = _is_looked_at(session, subject)
+        pace = plans.pace_of(session, plans.base_of(request))
     index = GOAL_NAMES.index(goal) if goal in GOAL_NAMES else GOAL_NAMES.index("balanced")
     values = {
         **_report(subject, looking),
@@ -145,7 +146,7 @@ def show_subject(request: Request, subject_id: str, goal: str = "", method: str 
         "goal": index,
         "method": method,
         "methods": plans.method_choices(subject.kind, plans.base_of(request)),
-        "plan": plans.plan(GOAL_NAMES[index], subject.kind, plans.base_of(request), method=method),
+        "plan": plans.plan(GOAL_NAMES[index], subject.kind, plans.base_of(request), method=method, pace=pace),
         "key": form_key(),
     }
     return render(request, "subject.html", **values)
@@ -165,8 +166,10 @@ def show_plan(request: Request, subject_id: str, goal: int = 1, method: str = ""
     """Method, time, memory and all settings, for a move of the slider."""
     with reading(request) as session:
         subject = find_own(session, Subject, subject_id, user_of(request))
+        pace = plans.pace_of(session, plans.base_of(request))
     name = GOAL_NAMES[min(max(goal, 0), len(GOAL_NAMES) - 1)]
-    return render(request, "plan.html", plan=plans.plan(name, subject.kind, plans.base_of(request), method=method))
+    plan = plans.plan(name, subject.kind, plans.base_of(request), method=method, pace=pace)
+    return render(request, "plan.html", plan=plan)
 
 
 def _is_looked_at(session: Session, subject: Subject) -> bool:
@@ -271,7 +274,7 @@ def training_payload(request: Request, form: FormData, kind: str) -> dict[str, A
     payload: dict[str, Any] = {
         "goal": goal,
         "seed": whole(form, "seed", 0, most=2**31 - 1),
-        "sample_every": whole(form, "sample_every", 25, most=100_000),
+        "sample_every": whole(form, "sample_every", plans.SAMPLE_EVERY, most=100_000),
         "states": whole(form, "states", 4, most=20),
         "hold_out": whole(form, "hold_out", 0, most=20),
         "keep": "best" if text(form, "keep") == "best" else "last",
