@@ -18,12 +18,13 @@ from limner.apps.jobs.concept_rows import read_header
 from limner.apps.jobs.database import Database
 from limner.apps.jobs.files import Files
 from limner.apps.jobs.payloads import plan
+from limner.apps.jobs.progress import Progress
 from limner.apps.jobs.queue import submit, wish
 from limner.apps.jobs.tables import Concept, Conversation, Job, JobEvent, Picture, Reference, Subject, User
 from limner.apps.jobs.uploads import store
 from limner.apps.jobs.worker import Worker
 from limner.errors import InputError, UnknownName
-from limner.workflows.events import Event
+from limner.workflows.events import Event, Message
 
 from . import workflows
 from .workflows import PIXEL
@@ -121,6 +122,12 @@ def test_no_path_of_the_worker_reaches_the_database(
     texts += [str(job(database, id).result), str(job(database, id).progress)]
     texts += [str(concept.header) for concept in rows(database, Concept)]
     assert not [text for text in texts if str(tmp_path) in text]
+
+
+def test_the_progress_that_is_shown_names_no_path_of_the_worker() -> None:
+    progress = Progress({})
+    progress.take(Message("/data/jobs/7/in/photos: a folder"), {"event": "message", "text": "in/photos: a folder"}, 0)
+    assert progress.values["text"] == "in/photos: a folder"
 
 
 def test_a_second_concept_of_a_name_gets_a_number(database: Database, subject: Subject, make: Make) -> None:
