@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,7 @@ def test_a_pause_ends_the_sampling_of_class_images_at_once(base: Any, request_: 
     assert last.path is None  # nothing was learned
     assert not [event for event in events if isinstance(event, UpdateDone)]
     assert not list((tmp_path / "cache").glob("*.safetensors"))  # not one batch was sampled
-    resumed = LearnRequest.from_json(request_.to_json().replace('"resume": false', '"resume": true'))
-    assert resumed.resume
-    *_, last = run(resumed, open_base=lambda _: base)
+    *_, last = run(replace(request_, resume=True), open_base=lambda _: base)
     assert isinstance(last, RunDone)
 
 
@@ -68,6 +67,11 @@ def test_a_pause_ends_scoring_at_once_and_the_concept_is_kept(
     assert isinstance(last, Paused)
     assert last.path == tmp_path / "rex.safetensors"
     assert [type(event) for event in events][-2:] == [ConceptSaved, Message]
+    *events, last = run(replace(request_, resume=True), open_base=lambda _: base)
+    assert isinstance(last, RunDone)
+    assert not [event for event in events if isinstance(event, UpdateDone)]
+    # without this event, a queue would end the job without a likeness
+    assert [event.path for event in events if isinstance(event, ConceptSaved)][:1] == [tmp_path / "rex.safetensors"]
 
 
 class Counted:

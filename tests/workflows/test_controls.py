@@ -201,6 +201,9 @@ def test_many_subjects_pause_save_and_stop(asking: Callable[..., list[Event]], f
     concept = limner.Concept.load(tmp_path / "out" / "rex.safetensors")
     alone = learning(folder, tmp_path / "alone", settings={**request.settings, "steps": len(concept.losses)})
     asking(alone)
+    # an interrupted pass names those that were complete before, for a queue that ended with it
+    again = asking(replace(request, resume=True), lambda *_: None)
+    assert sorted(event.path.stem for event in of(again, ConceptSaved)) == ["bo", "rex"]
     assert len(concept.losses) < STEPS
     assert concept.losses == pytest.approx(limner.Concept.load(tmp_path / "alone" / "rex.safetensors").losses, rel=1e-3)
 

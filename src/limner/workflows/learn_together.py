@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limner.core.concept import Concept
 from limner.core.files import check_folder
 from limner.core.heic import unread_note
 from limner.core.interrupts import standing
@@ -17,7 +18,7 @@ from limner.methods import DEFAULT, find, methods
 
 from .choose_method import Choice, choose
 from .controls import Controls
-from .events import Event, Message, Note, Paused, PicturesRead, RunDone
+from .events import ConceptSaved, Event, Message, Note, Paused, PicturesRead, RunDone
 from .faces import consented, demand_consent, face_alone
 from .form import facts_of_method
 from .learn_files import check_target
@@ -86,6 +87,8 @@ def learn_together(
     jobs = one_pass.jobs(subjects)
     if one_pass.there:
         yield Message(f"{len(one_pass.there)} of {counted(len(subjects), 'subject')} are learned already")
+        # a queue knows of a concept by this event alone
+        yield from (ConceptSaved(path, Concept.load(path).cost) for path in one_pass.there)
     if jobs:
         slots = request.slots or _room(base, subjects[0], method, request)
         yield Message(f"{counted(len(jobs), 'subject')}, {min(slots, len(jobs))} at a time, by {method}")

@@ -38,7 +38,8 @@ class Limits:
 class Config:
     """The settings of the server.
 
-    login: "auto" needs no login on a loopback address and tokens on any other; "none" and "tokens" say so themselves.
+    login: "auto" needs no login on a loopback address, and tokens on any other, behind a proxy and for further names;
+        "none" and "tokens" say so themselves.
     """
 
     data: Path
@@ -80,7 +81,8 @@ class Config:
 
     @property
     def needs_login(self) -> bool:
-        return self.login == "tokens" or (self.login == "auto" and not is_loopback(self.host))
+        reaches_others = not is_loopback(self.host) or self.behind_proxy or bool(self.hosts)
+        return self.login == "tokens" or (self.login == "auto" and reaches_others)
 
     def address_at(self, port: int) -> str:
         """The address for a browser on this machine."""

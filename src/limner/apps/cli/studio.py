@@ -61,12 +61,12 @@ def _add_login(parser: Parser) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="further names that browsers call this server by, such as that of a proxy",
+        help="further names that browsers call this server by, such as that of a proxy; asks for tokens",
     )
     group.add_argument(
         "--behind-proxy",
         action="store_true",
-        help="read the client's address and scheme from the headers of a proxy on this machine",
+        help="read the client's address and scheme from the headers of a proxy on this machine; asks for tokens",
     )
 
 
@@ -119,7 +119,9 @@ def check_login(config: Config, given: argparse.Namespace) -> None:
     flags = [(flag, getattr(given, flag)) for flag in ("data", "database") if getattr(given, flag)]
     words = [word for flag, value in flags for word in (f"--{flag}", shell_word(str(value)))]
     command = " ".join(["limner users add NAME", *words])
-    reason = "--login asks for a token" if given.login else "other machines reach this address"
+    proxied = given.behind_proxy or given.allow_host
+    reason = "other machines reach this server through its proxy" if proxied else "other machines reach this address"
+    reason = "--login asks for a token" if given.login else reason
     raise InputError(f"{reason}, and there is no token yet that opens the studio; make one: {command}")
 
 
