@@ -112,7 +112,7 @@ def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
             pause=functools.partial(run.watches.controls.take, PAUSE),
         )
         concept = yield from _updates(run, updates)
-    # of a resumed run, too: a queue knows of a concept by this event alone
+    # a resumed run says so, too: a queue knows of a concept by this event alone
     yield ConceptSaved(run.target, concept.cost)
     if not run.recipe.tuning:
         yield from unused_pictures([run.subject], run.method)

@@ -51,6 +51,23 @@ def test_another_state_is_used(studio: Studio) -> None:
     assert studio.post("/concepts/{concept}/state", {"done": "11"}).status_code == 400
 
 
+def test_scores_diagnosis_and_certificate_are_those_of_the_state_in_use(studio: Studio) -> None:
+    number = studio.ids["concept"]
+    with studio.services.database.session() as session:
+        row = session.get_one(Concept, number)
+        end = {"done": 20, "sha256": row.sha256, "scores": {}, "pictures": []}
+        row.states = [{"done": 10, "sha256": "0" * 64, "scores": {"likeness": 0.4}, "pictures": []}, end]
+        row.diagnosis, row.certificate = {"label": "overfit"}, [{"what": "all", "ok": True, "finding": ""}]
+        before = dict(row.scores)
+        assert before
+    studio.post("/concepts/{concept}/state", {"done": "10"})
+    early = studio.row(Concept, number)
+    assert (early.scores, early.diagnosis, early.certificate) == ({"likeness": 0.4}, {}, [])
+    studio.post("/concepts/{concept}/state", {"done": "20"})
+    late = studio.row(Concept, number)
+    assert (late.scores, late.diagnosis["label"], len(late.certificate)) == (before, "overfit", 1)
+
+
 def test_only_safetensors_are_imported(studio: Studio) -> None:
     assert studio.post("/concepts/import", files={"file": ("a.pt", b"\x80\x04pickle", "x/y")}).status_code == 400
     header = json.dumps({"__metadata__": {}}).encode()

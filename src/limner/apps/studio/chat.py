@@ -154,8 +154,8 @@ def _say(request: Request, form: FormData, number: str, words: str, parent: str 
 
 def with_handles(words: str, known: Sequence[ConceptView]) -> str:
     """The words, and the handles of the concepts that they call by the bare name: "rex on the beach"."""
-    said = set(re.findall(r"\w+", words.lower()))
-    return " ".join([words, *(each.handle for each in known if each.handle.strip("<>").lower() in said)])
+    names = set(re.findall(r"\w+", words.lower()))
+    return " ".join([words, *(each.handle for each in known if each.handle.strip("<>").lower() in names)])
 
 
 def _turn_of(session: Session, number: str, turn_id: str) -> Turn:
