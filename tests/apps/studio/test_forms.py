@@ -45,6 +45,20 @@ def test_try_it_teaches_again_with_the_advised_change(studio: Studio) -> None:
     assert job.payload["settings"] != {"steps": 200, "lr": 0.001}
 
 
+def test_forms_of_one_page_are_jobs_of_their_own(studio: Studio) -> None:
+    """Their key is the page's; the same form sent twice is one job, until it has failed."""
+    sent = [
+        studio.post(f"/concepts/{{concept}}/{what}", {**form, "key": "page"}).headers["location"].split("?")[0]
+        for what, form in (("export", {"to": "kohya"}), ("export", {"to": "peft"}), ("check", {}), ("check", {}))
+    ]
+    assert len(set(sent)) == 3
+    assert sent[2] == sent[3]
+    with studio.services.database.session() as session:
+        session.get_one(Job, sent[2].rpartition("/")[2]).state = "failed"
+    again = studio.post("/concepts/{concept}/check", {"key": "page"}).headers["location"].split("?")[0]
+    assert again not in sent
+
+
 def test_another_state_is_used(studio: Studio) -> None:
     studio.post("/concepts/{concept}/state", {"done": "10"})
     assert studio.row(Concept, studio.ids["concept"]).sha256 == "0" * 64
