@@ -13,7 +13,17 @@ from limner.engine.sample import PaintSettings
 from limner.errors import TeachingError
 from limner.parts.sources.class_pictures import painted
 from limner.workflows.controls import Controls
-from limner.workflows.events import ConceptSaved, Event, Message, Paused, RunDone, RunPlanned, UpdateDone
+from limner.workflows.events import (
+    ConceptSaved,
+    Event,
+    FleetUpdateDone,
+    Message,
+    Paused,
+    PicturesRead,
+    RunDone,
+    RunPlanned,
+    UpdateDone,
+)
 from limner.workflows.requests import LearnRequest
 from limner.workflows.run import run
 from tests.helpers import save_pictures
@@ -72,6 +82,22 @@ def test_a_pause_ends_scoring_at_once_and_the_concept_is_kept(
     assert not [event for event in events if isinstance(event, UpdateDone)]
     # without this event, a queue would end the job without a likeness
     assert [event.path for event in events if isinstance(event, ConceptSaved)][:1] == [tmp_path / "rex.safetensors"]
+
+
+def test_a_pause_of_many_subjects_ends_the_sampling_of_class_images_at_once(
+    base: Any, request_: LearnRequest, tmp_path: Path
+) -> None:
+    root = tmp_path / "all"
+    root.mkdir()
+    (root / "rex").symlink_to(request_.pictures[0])
+    several = {"pictures": (root,), "name": "", "together": True, "method": "lora_dreambooth", "out": tmp_path / "out"}
+    request = replace(request_, **several)
+    *events, last = events_of(base, request, "pause", PicturesRead, Controls())
+    assert isinstance(last, Paused)
+    assert not [event for event in events if isinstance(event, FleetUpdateDone)]
+    *_, last = run(replace(request, resume=True), open_base=lambda _: base)
+    assert isinstance(last, RunDone)
+    assert not last.failure
 
 
 class Counted:
