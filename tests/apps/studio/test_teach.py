@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from limner.apps.jobs.tables import Job, Subject, now
+from limner.apps.jobs.tables import Concept, Job, Subject, now
+from limner.apps.studio import plans
 from limner.apps.studio.words import seconds
 from limner.workflows.quick_estimate import quick_estimate
 
@@ -156,3 +157,21 @@ def test_the_expected_time_is_that_of_the_last_trainings_here(studio: Studio) ->
     page = studio.get(f"/teach/{number}/plan", params={"goal": 1, "method": "dreambooth"}).text
     assert f"<b>{seconds(3 * before)}</b>" in page
     assert "times 3 as the last trainings here took" in page
+
+
+def test_without_a_bench_the_expected_time_is_that_of_the_last_training_by_the_method(studio: Studio) -> None:
+    with studio.services.database.session() as session:
+        owner = session.get_one(Subject, studio.give()).owner_id
+        assert plans.plan("best", "object", "org/real", method="dreambooth", session=session)["whole"] is None
+        job = Job(
+            owner_id=owner, kind="learn", state="done", ended=now(), seconds=120.0, payload={"method": "dreambooth"}
+        )
+        session.add(job)
+        session.flush()
+        about = {"name": "rex", "handle": "<rex>", "sha256": "0" * 64, "noun": "dog"}
+        session.add(Concept(owner_id=owner, job_id=job.id, method="dreambooth", base="org/real", **about))
+        session.flush()
+        plan = plans.plan("best", "object", "org/real", method="dreambooth", session=session)
+        assert (plan["whole"], plan["basis"]) == (120.0, "the last training by dreambooth here took this long")
+        other = plans.plan("best", "object", "org/real", method="dreambooth", given={"steps": 7}, session=session)
+        assert other["whole"] is None

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
-from limner.apps.jobs.tables import Job, Subject
+from limner.apps.jobs.tables import Concept, Job, Subject
 from limner.core.method import settings
 from limner.errors import InputError, LimnerError, UnknownName
 from limner.library.settings import check_setting
@@ -78,6 +78,18 @@ def _pace(session: Session, job: Job, base: str) -> float | None:
     return job.seconds / usual.whole_seconds if usual.whole_seconds else None
 
 
+def seconds_before(session: Session, method: str, given: Mapping[str, Any], base: str) -> float | None:
+    """Seconds of the last training by a method with these settings on a base without a bench; None where there was
+    none."""
+    wanted = select(Job).where(Job.kind == "learn", Job.state == "done", Job.seconds > 0)
+    for job in session.scalars(wanted.order_by(Job.ended.desc()).limit(100)):
+        concept = session.scalars(select(Concept).where(Concept.job_id == job.id).limit(1)).first()
+        same = concept is not None and (concept.method, concept.base) == (method, base)
+        if same and dict(job.payload.get("settings", {})) == dict(given) and "stop" not in (job.wishes or {}):
+            return job.seconds
+    return None
+
+
 def plan(
     goal: str,
     kind: str,
@@ -85,21 +97,27 @@ def plan(
     *,
     method: str = "",
     given: Mapping[str, Any] | None = None,
-    pace: float | None = None,
+    session: Session | None = None,
 ) -> dict[str, Any]:
-    """Method, cost and settings of a training that has not begun."""
+    """Method, cost and settings of a training that has not begun. With a session, its time is estimated by the last
+    trainings here."""
     about: dict[str, Any] = {"method": known_method(method), "given": given, "sample_every": SAMPLE_EVERY}
+    pace = pace_of(session, base) if session is not None else None
     estimate = quick_estimate(goal, kind, base, pace=pace, **about)
+    whole, basis = estimate.whole_seconds, estimate.basis
+    if whole is None and session is not None:
+        whole = seconds_before(session, estimate.method, given or {}, base)
+        basis = f"the last training by {estimate.method} here took this long" if whole is not None else basis
     row = measured(base).get(estimate.method, {})
     return {
         "method": estimate.method,
         "title": card(find(estimate.method)).title,
         "why": f"{estimate.why[:1].upper()}{estimate.why[1:]}.",
-        "whole": estimate.whole_seconds,
+        "whole": whole,
         "seconds": estimate.seconds,
         "between": estimate.between,
         "memory": estimate.memory_bytes,
-        "basis": estimate.basis,
+        "basis": basis,
         "h": row.get("H"),
         "fields": [field_view(each, base, (given or {}).get(each.name)) for each in fields_of(estimate.method)],
     }
@@ -155,10 +173,12 @@ def _changed(form: FormData, method: str, base: str) -> dict[str, Any]:
     return changed
 
 
-def clone_settings(payload: Mapping[str, Any], base: str, kind: str, *, pace: float | None = None) -> dict[str, Any]:
+def clone_settings(
+    payload: Mapping[str, Any], base: str, kind: str, *, session: Session | None = None
+) -> dict[str, Any]:
     """The plan of a job that is done again: its own method and settings. An old one may name a setting that is gone."""
     about = {"method": payload.get("method", ""), "given": payload.get("settings")}
     try:
-        return plan(payload.get("goal", "balanced"), kind, base, pace=pace, **about)
+        return plan(payload.get("goal", "balanced"), kind, base, session=session, **about)
     except LimnerError:
-        return plan("balanced", kind, base, pace=pace)
+        return plan("balanced", kind, base, session=session)

@@ -135,8 +135,10 @@ def show_subject(request: Request, subject_id: str, goal: str = "", method: str 
     with reading(request) as session:
         subject = find_own(session, Subject, subject_id, user_of(request))
         looking = _is_looked_at(session, subject)
-        pace = plans.pace_of(session, plans.base_of(request))
-    index = GOAL_NAMES.index(goal) if goal in GOAL_NAMES else GOAL_NAMES.index("balanced")
+        index = GOAL_NAMES.index(goal) if goal in GOAL_NAMES else GOAL_NAMES.index("balanced")
+        plan = plans.plan(
+            GOAL_NAMES[index], subject.kind, plans.base_of(request), method=plans.known_method(method), session=session
+        )
     values = {
         **_report(subject, looking),
         "title": f"Teach {subject.name}",
@@ -146,7 +148,7 @@ def show_subject(request: Request, subject_id: str, goal: str = "", method: str 
         "goal": index,
         "method": method,
         "methods": plans.method_choices(subject.kind, plans.base_of(request)),
-        "plan": plans.plan(GOAL_NAMES[index], subject.kind, plans.base_of(request), method=method, pace=pace),
+        "plan": plan,
         "key": form_key(),
     }
     return render(request, "subject.html", **values)
@@ -166,9 +168,8 @@ def show_plan(request: Request, subject_id: str, goal: int = 1, method: str = ""
     """Method, time, memory and all settings, for a move of the slider."""
     with reading(request) as session:
         subject = find_own(session, Subject, subject_id, user_of(request))
-        pace = plans.pace_of(session, plans.base_of(request))
-    name = GOAL_NAMES[min(max(goal, 0), len(GOAL_NAMES) - 1)]
-    plan = plans.plan(name, subject.kind, plans.base_of(request), method=method, pace=pace)
+        name = GOAL_NAMES[min(max(goal, 0), len(GOAL_NAMES) - 1)]
+        plan = plans.plan(name, subject.kind, plans.base_of(request), method=method, session=session)
     return render(request, "plan.html", plan=plan)
 
 
