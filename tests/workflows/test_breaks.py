@@ -90,7 +90,13 @@ def test_a_pause_of_many_subjects_ends_the_sampling_of_class_images_at_once(
     root = tmp_path / "all"
     root.mkdir()
     (root / "rex").symlink_to(request_.pictures[0])
-    several = {"pictures": (root,), "name": "", "together": True, "method": "lora_dreambooth", "out": tmp_path / "out"}
+    several: dict[str, Any] = {
+        "pictures": (root,),
+        "name": "",
+        "together": True,
+        "method": "lora_dreambooth",
+        "out": tmp_path / "out",
+    }
     request = replace(request_, **several)
     *events, last = events_of(base, request, "pause", PicturesRead, Controls())
     assert isinstance(last, Paused)

@@ -301,3 +301,9 @@ def test_many_subjects_learn_by_a_method_for_the_goal_that_trains_them_in_one_pa
     if kind == "object":
         able = {n: row["H"] for n, row in measured("pocket").items() if facts_of_method(n)["together"]}
         assert able[name] >= GOALS[goal] * max(able.values())
+
+
+def test_settings_that_the_goals_method_lacks_are_those_of_the_usual_one() -> None:
+    request = LearnRequest(pictures=(), together=True, goal="best", settings={"num_class_pictures": 2})
+    (event,) = _method(request)
+    assert "method: lora_dreambooth (lycoris_locon has no setting 'num_class_pictures')" in str(event)

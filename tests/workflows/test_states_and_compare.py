@@ -175,8 +175,9 @@ def test_a_comparison_that_is_stopped_keeps_what_was_painted(base: Any, learned:
 def test_after_a_pause_the_same_request_paints_the_others_alone(
     base: Any, learned: Path, photos: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choice, about = ConceptChoice(path=learned), {"references": photos, "out": tmp_path / "out", "resume": True, **FEW}
-    request: Request = StatesRequest(concept=choice, **about)
+    choice = ConceptChoice(path=learned)
+    about: dict[str, Any] = {"references": photos, "out": tmp_path / "out", "resume": True, **FEW}
+    request: StatesRequest | CompareRequest = StatesRequest(concept=choice, **about)
     if kind == "compare":
         request = CompareRequest(concepts=(choice,), prompts=("{}", "{} in the snow"), seeds=(0, 1), **about)
     _, whole = done(base, replace(request, out=tmp_path / "whole", resume=False))

@@ -10,10 +10,12 @@ from limner.core.concept import Concept
 from limner.core.files import check_folder
 from limner.core.heic import unread_note
 from limner.core.interrupts import standing
+from limner.core.method import settings
 from limner.core.wording import counted
 from limner.engine.stacked.train import SLOTS, room
 from limner.errors import InputError, UnknownName
 from limner.library.apart import notes_of
+from limner.library.settings import checked_settings
 from limner.methods import DEFAULT, find, methods
 
 from .choose_method import Choice, choose
@@ -115,11 +117,14 @@ def _check_alone(request: LearnRequest) -> None:
 
 
 def _method(request: LearnRequest) -> Generator[Event, None, str]:
-    """Return the method for the request's goal, among those by which many subjects learn in one pass."""
+    """Return the method for the request's goal, among those by which many subjects learn in one pass; the usual one
+    where the request has settings that the other lacks."""
     among = [name for name in methods() if facts_of_method(name)["together"]]
     choice = choose(base=request.base.name, goal=request.goal, kind=request.kind, among=among)
     if choice.method not in among:  # the usual method for the kind, where none was measured
         choice = Choice(DEFAULT, f"{choice.method} learns one subject at a time")
+    elif strange := request.settings.keys() - {setting.name for setting in settings(find(choice.method))}:
+        choice = Choice(DEFAULT, f"{choice.method} has no setting {min(strange)!r}")
     yield Message(f"method: {choice.method} ({choice.why})")
     return choice.method
 
@@ -158,6 +163,6 @@ def _subjects(request: LearnRequest, folders: Sequence[Path]) -> list[Subject]:
 
 def _room(base: Base, subject: Subject, method: str, request: LearnRequest) -> int:
     """Number of subjects that fit into the free memory, at most `SLOTS`."""
-    recipe = find(method)(subject, **request.settings)
+    recipe = find(method)(subject, **checked_settings(find(method), request.settings, base=base.name))
     batch = int(request.settings.get("batch", 4))
     return min(SLOTS, room(base, recipe, batch=batch, limit=0.7 * free_memory(request.base.device)))
