@@ -26,7 +26,7 @@ def own(request: Request, concept_id: str) -> Concept:
 def try_remedy(request: Request, concept_id: str, form: Form) -> Response:
     """Teach the same photos again with the change that the diagnosis advises."""
     concept = own(request, concept_id)
-    diagnosis = diagnosis_words(concept.diagnosis, concept.scores) or {"label": ""}
+    diagnosis = diagnosis_words(concept.diagnosis, concept.scores, concept.header) or {"label": ""}
     with reading(request) as session:
         advice = advice_for(session, concept, diagnosis["label"])
     if advice is None:

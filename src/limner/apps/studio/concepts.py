@@ -112,7 +112,7 @@ def show(request: Request, concept_id: str) -> Response:
             "states": states_of(session, concept),
             "pictures": pictures_of(session, user, concept=concept.id, limit=12),
         }
-        diagnosis = diagnosis_words(concept.diagnosis, concept.scores)
+        diagnosis = diagnosis_words(concept.diagnosis, concept.scores, concept.header)
         advice = advice_for(session, concept, diagnosis["label"] if diagnosis else "")
     about = card(methods()[concept.method]) if concept.method in methods() else None
     return render(

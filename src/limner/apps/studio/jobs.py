@@ -257,8 +257,8 @@ def show_clone(request: Request, job_id: str) -> Response:
     with reading(request) as session:
         job = find_own(session, Job, job_id, user_of(request))
         view = job_view(job, names_of(session, [job]))
-        kind = kind_of(session, job)
-    plan = plans.clone_settings(job.payload, plans.base_of(request), kind)
+        base = plans.base_of(request)
+        plan = plans.clone_settings(job.payload, base, kind_of(session, job), session=session)
     seed = job.payload.get("seed", 0)
     return render(request, "clone.html", title="Clone", j=view, plan=plan, seed=seed, key=form_key())
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from limner.evaluation.diagnose import words_about
+from limner.evaluation.diagnose import is_trained, words_about
 
 KINDS_OF_WORK = {
     "learn": "Teaching",
@@ -115,17 +115,23 @@ def grade(value: float) -> str:
     return "hardly any"
 
 
-def diagnosis_words(diagnosis: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Label, finding, advice and reasons of a concept's diagnosis; None where it was never scored."""
+def diagnosis_words(
+    diagnosis: Mapping[str, Any], scores: Mapping[str, Any], header: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Label, finding, advice and reasons of a concept's diagnosis; None where it was never scored. `header` is that of
+    the concept's file."""
     inner = scores.get("with it", scores)
     label = diagnosis.get("label") or (inner.get("diagnosis", "") if isinstance(inner, Mapping) else "")
     if not label:
         return None
-    finding, advice = words_about(str(label))
+    cost = header.get("cost", {})
+    has_updates = not isinstance(cost, Mapping) or is_trained(cost)
+    finding, advice = words_about(str(label), has_updates=has_updates)
     return {
         "label": label,
         "finding": diagnosis.get("finding") or finding,
-        "advice": diagnosis.get("advice") or advice,
+        # the advice of a label without updates replaces that of an older version
+        "advice": advice or diagnosis.get("advice", ""),
         "because": list(diagnosis.get("because", [])),
         "good": label == "balanced",
     }
