@@ -53,6 +53,8 @@ class Workers:
                 base_choices=(config.base,),
                 kinds=kinds,
                 keep=config.keep,
+                llm=config.llm,
+                llm_model=config.llm_model,
             )
             for kind, kinds in (("quick", QUICK), ("slow", SLOW))
         ]

@@ -63,6 +63,9 @@ class Worker:
         checkpoint_seconds: seconds between two checkpoints in the file store.
         run_workflow: runs a request; None: `limner.workflows.run.run`.
         keep: for how long old jobs and rows of the audit are kept.
+        llm: URL of an OpenAI-compatible server whose language model reads the words of conversations; empty: the
+            grammar. No payload names one.
+        llm_model: name of the model on that server.
     """
 
     def __init__(
@@ -82,6 +85,8 @@ class Worker:
         checkpoint_seconds: float = 60.0,
         run_workflow: Callable[..., Iterator[Event]] | None = None,
         keep: Keep = KEEP,
+        llm: str = "",
+        llm_model: str = "",
     ) -> None:
         self.database, self.files = database, files
         self.name = name or f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
@@ -92,6 +97,7 @@ class Worker:
         self.shares = database.is_postgres if shares is None else shares
         self.checkpoint_seconds = checkpoint_seconds
         self.run_workflow, self.keep = run_workflow or _run_workflow, keep
+        self.llm, self.llm_model = llm, llm_model
         self.stopping = threading.Event()
         self.job_id = ""  # id of the job that runs
         self.num_done = 0  # jobs that were run
