@@ -10,9 +10,10 @@ import time
 import zlib
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from .hostile_values import CLIMBS, PICTURES, SCRIPTS, odd_value
-from .target import Outcome, Target, ask, filled, raw, status_of
+from .target import CLOSED, HUNG, LEFT, PATIENCE, Outcome, Target, answer_of, ask, filled, raw, request
 
 Attack = Callable[[Target, random.Random], Outcome]
 ATTACKS: dict[str, tuple[Attack, int]] = {}
@@ -87,25 +88,40 @@ def oversized(target: Target, chance: random.Random) -> Outcome:
     if which == 1:
         return ask(target, to.method, path, content=(b"a" * 65_536 for _ in range(200)))  # chunked, 13 MB
     if which == 2:
-        return ask(target, "GET", f"/?q={'a' * 200_000}")
-    return ask(target, "GET", "/", headers={f"X-{k}": "a" * 4000 for k in range(60)})
+        return request(target, "GET", f"/?q={'a' * 200_000}", {})
+    return request(target, "GET", "/", {f"X-{k}": "a" * 4000 for k in range(60)})
 
 
 @attack(3)
 def slow(target: Target, chance: random.Random) -> Outcome:
-    """A client that sends, or reads, a byte now and then, and leaves in the end."""
-    which, about = chance.randrange(3), "slow"
+    """A client that sends a byte now and then until the server has had enough, one that leaves before, and one that
+    asks and does not read for some seconds."""
     head = "POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-    text = ("GET / HT", f"{head}Content-Length: 5000\r\n\r\n{{", "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")[which]
+    which = chance.choice(("head", "body", "leaves", "reads late"))
+    text = {
+        "head": "GET / HT",
+        "body": f"{head}Content-Length: 5000\r\n\r\n{{",
+        "leaves": f"{head}Content-Length: 5000\r\n\r\n{{",
+        "reads late": "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+    }[which]
+    until = time.monotonic() + (PATIENCE if which in ("head", "body") else chance.uniform(2, 8))
     try:
         with socket.create_connection(("127.0.0.1", target.port), timeout=5) as line:
             line.sendall(text.encode())
-            for _ in range(chance.randrange(4, 16)):
-                time.sleep(0.5)
-                line.sendall(b"a" if which < 2 else b"")
-            return Outcome(status_of(line.recv(200)) if which == 2 else 0, "", about)
+            line.settimeout(0.5)
+            while time.monotonic() < until:
+                if which == "reads late":
+                    time.sleep(0.5)
+                    continue
+                try:
+                    return answer_of(line, line.recv(4096), f"slow: {which}")
+                except TimeoutError:
+                    line.sendall(b"a")
+            if which == "reads late":
+                return answer_of(line, line.recv(4096), f"slow: {which}")
+            return Outcome(LEFT if which == "leaves" else HUNG, "", f"slow: {which}")
     except OSError as error:
-        return Outcome(0, str(error), about)
+        return Outcome(CLOSED, str(error), f"slow: {which}")
 
 
 @attack(6)
@@ -114,8 +130,9 @@ def bad_events(target: Target, chance: random.Random) -> Outcome:
     streams = [each for each in target.operations if each.method == "GET" and "event" in each.path]
     path = chance.choice(streams).path if streams else "/api/jobs/{job_id}/events"
     since = chance.choice(("-1", "9" * 40, "abc", "\t1", "1; DROP", "1e9", ""))
+    about = urlencode({"after": since, "since": since})
     head = {"Accept": "text/event-stream", "Last-Event-ID": since}
-    return ask(target, "GET", filled(path, chance, target.ids), headers=head, params={"after": since, "since": since})
+    return request(target, "GET", f"{filled(path, chance, target.ids)}?{about}", head)
 
 
 @attack(8)
@@ -123,8 +140,8 @@ def bad_cookies(target: Target, chance: random.Random) -> Outcome:
     """Cookies and tokens that nobody gave."""
     value = chance.choice(("a" * 6000, "session=", "limner=1; limner=2", "session=%00", "=;=;=", 'session="\\"', "é"))
     token = chance.choice(("Bearer ", "Bearer x", "Basic YTpi", "Bearer " + "a" * 5000, "bearer\t1", "Digest"))
-    head = {"Cookie": value.encode("utf-8"), "Authorization": token}
-    return ask(target, "GET", chance.choice(("/", "/v1/models", "/api/jobs", "/healthz")), headers=head)
+    path = chance.choice(("/", "/v1/models", "/api/jobs", "/healthz"))
+    return request(target, "GET", path, {"Cookie": value, "Authorization": token})
 
 
 @attack(12)

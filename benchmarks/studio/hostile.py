@@ -3,9 +3,9 @@
     python -m benchmarks.studio.hostile --count 1000       # results/studio_hostile.json
 
 Every attack is drawn from a seed and its number, so `--only NUMBER` sends one again and prints the answer. The aim:
-each is answered by a status of 4xx that says what is wrong (or does no harm: 2xx, 3xx), none by 5xx, none hangs, the
-server lives on, no address that a client names is asked, no page holds a script, and honest requests are answered all
-the while.
+each is answered by a status of 4xx that says what is wrong (or does no harm: 2xx, 3xx), none by 5xx, none hangs, no
+connection is closed without a status, the server lives on, no address that a client names is asked, no page holds a
+script, and honest requests are answered all the while.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from .attacks import ATTACKS
 from .client import Client, toy_pictures
 from .hostile_values import MARK
 from .server import Studio, studio, write_results
-from .target import PATIENCE, Outcome, Target, operations
+from .target import CLOSED, HUNG, LEFT, PATIENCE, UNSENT, Outcome, Target, operations
 
-COLUMNS = ("requests", "4xx", "closed", "2xx or 3xx", "5xx", "hung", "unclear")
-HARMFUL = ("5xx", "hung", "unclear")
-CLOSES = ("bad_requests", "slow", "oversized", "climbing_paths", "bad_cookies", "wrong_methods")
-"""Kinds to which closing the connection is an answer."""
+COLUMNS = ("requests", "4xx", "2xx or 3xx", "left", "closed", "5xx", "hung", "unclear", "unsent")
+"""`left`: the attacker left before an answer was due. The columns after it are to be 0; `closed` counts connections
+that the server closed without a status, and `unsent` attacks that the attacker's own HTTP library did not send."""
+HARMFUL = ("closed", "5xx", "hung", "unclear", "unsent")
 HONEST = ("/healthz", "/", "/v1/models", "/api/jobs")
-SHOWN = 12
+SHOWN = 40
 """Examples of harmful answers kept in the results."""
 
 
@@ -100,7 +100,7 @@ def attacked(
     examples: list[dict[str, Any]] = []
     with ThreadPoolExecutor(clients) as pool:
         for number, (kind, outcome) in enumerate(pool.map(lambda k: sent(target, seed, k), range(count))):
-            verdict = judged(kind, outcome)
+            verdict = judged(outcome)
             counts[kind].update(["requests", verdict])
             if verdict in HARMFUL and len(examples) < SHOWN:
                 about = {"number": number, "kind": kind, "status": outcome.status, "request": outcome.about}
@@ -115,15 +115,15 @@ def sent(target: Target, seed: int, number: int) -> tuple[str, Outcome]:
     return kind, ATTACKS[kind][0](target, chance)
 
 
-def judged(kind: str, outcome: Outcome) -> str:
-    """The column of an answer. A status of 4xx without a word of explanation is unclear."""
+def judged(outcome: Outcome) -> str:
+    """The column of an outcome. A status of 4xx without a word of explanation is unclear."""
     if outcome.status >= 500:
         return "5xx"
     if outcome.status >= 400:
         return "4xx" if len(re.sub(r"<[^>]*>|\s", "", outcome.text)) >= 8 or "HEAD" in outcome.about else "unclear"
     if outcome.status > 0:
         return "2xx or 3xx"
-    return "closed" if outcome.status == 0 and (kind in CLOSES or "Error: " in outcome.text) else "hung"
+    return {CLOSED: "closed", HUNG: "hung", LEFT: "left", UNSENT: "unsent"}[outcome.status]
 
 
 # -------------------------------------------------------------------------------------------------------- surroundings

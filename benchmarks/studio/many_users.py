@@ -59,8 +59,10 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=16)
     parser.add_argument("--steps", type=int, default=10, help="steps of a picture")
     parser.add_argument("--runs", type=int, default=5, help="runs of which the median counts")
-    parser.add_argument("--orders", type=int, default=48, help="orders of each Poisson load")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--orders", type=int, default=96, help="orders of each Poisson load")
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="(default: one for each core)"
+    )
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     base = limner.load("pocket", device="cpu")
@@ -70,7 +72,7 @@ def main() -> None:
         steps = bench.step_seconds(given.runs)
         record: dict[str, Any] = {
             "setting": f"{given.users} users with a concept each ({', '.join(METHODS)}), one picture of {base.picture_size} px "
-            f"each, {given.steps} steps, guidance {GUIDANCE}, float32; pocket",
+            f"each, {given.steps} steps, guidance {GUIDANCE}, float32, {given.threads} threads; pocket",
             "throughput": bench.throughput(given.runs),
             "attaching": bench.attaching(given.runs),
             "cache": bench.cache(),
@@ -123,6 +125,7 @@ class Bench:
                 pictures[name] = way()
                 if run:
                     seconds[name].append(time.monotonic() - began)
+            ways = dict(reversed(ways.items()))  # no way is always the one after the heaviest
         median = {name: statistics.median(each) for name, each in seconds.items()}
         own = pictures["one after another"]
         return {
@@ -135,6 +138,12 @@ class Bench:
             for name in ways
         }
 
+    @staticmethod
+    def seconds_of(way: Callable[[], object]) -> float:
+        began = time.monotonic()
+        way()
+        return time.monotonic() - began
+
     def gathered(self, most: int) -> list[Any]:
         with Painter(open_base=lambda choice: self.base, most=most, window=0.05) as painter:
             painter.hot = self.hot
@@ -142,9 +151,12 @@ class Bench:
             return [future.result().image for future in futures]
 
     def one_by_one(self) -> list[Any]:
+        return self.each_alone(self.files)
+
+    def each_alone(self, files: Sequence[Path]) -> list[Any]:
         return [
             limner.paint(self.base, PROMPT, concepts=[file], settings=self.settings, hot=self.hot)[0].image
-            for file in self.files
+            for file in files
         ]
 
     def member(self, k: int) -> Member:
@@ -166,13 +178,15 @@ class Bench:
         return images
 
     def attaching(self, runs: int) -> dict[str, Any]:
-        """Seconds to attach and detach 8 concepts as rows, beside the seconds of their batch."""
+        """Seconds to attach and detach 8 concepts as rows, beside the seconds of their batch and of their pictures one
+        after another. The base without concepts shows the most that batches gain on this machine."""
         shares = {}
         for name, files in {"all methods": self.files[:8], **self.by_method()}.items():
             concepts = [self.hot.read(file) for file in files]
             orders = [Order(PROMPT, concept) for concept in concepts]
-            attach, batch = [], []
+            attach, batch, alone = [], [], []
             for _ in range(runs):
+                alone.append(self.seconds_of(functools.partial(self.each_alone, files)))
                 began = time.monotonic()
                 adapters = [adapter_of(concept, self.base, hot=self.hot) for concept in concepts]
                 with torch.no_grad(), attach_orders(self.base, adapters):
@@ -188,7 +202,16 @@ class Bench:
                 "batch, s": round(middle[1], 3),
             }
             shares[name]["share"] = round(middle[0] / middle[1], 4)
+            shares[name]["gain of the batch"] = round(statistics.median(alone) / middle[1], 2)
+        plain = [PROMPT.replace("<rex>", "a dog")] * 8
+        one = [self.seconds_of(lambda: [self.plain([prompt]) for prompt in plain]) for _ in range(runs)]
+        whole = [self.seconds_of(lambda: self.plain(plain)) for _ in range(runs)]
+        shares["no concept"] = {"gain of the batch": round(statistics.median(one) / statistics.median(whole), 2)}
         return shares
+
+    def plain(self, prompts: list[str]) -> object:
+        """Pictures of the base, without concepts, in one batch."""
+        return limner.paint(self.base, prompts, settings=self.settings)
 
     def by_method(self) -> dict[str, list[Path]]:
         return {name: self.files[k :: len(METHODS)] for k, name in enumerate(METHODS)}
@@ -213,9 +236,7 @@ class Bench:
 
     def load(self, orders: int) -> list[dict[str, Any]]:
         """Latencies at Poisson loads, as shares of what one picture after another can paint."""
-        began = time.monotonic()
-        self.one_by_one()
-        capacity = len(self.files) / (time.monotonic() - began)
+        capacity = len(self.files) / statistics.median(self.seconds_of(self.one_by_one) for _ in range(3))
         rows = []
         for share in (0.5, 0.9, 1.3):
             for most in (1, 8):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -18,9 +18,14 @@ PATIENCE = 60.0
 """Seconds without an answer after which a request counts as hanging."""
 
 
+CLOSED, HUNG, LEFT, UNSENT = 0, -1, -2, -3
+"""Outcomes without a status: the server closed the connection; it was silent for too long; the attacker left before an
+answer was due; and the attacker's own HTTP library refused to send the request."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """The server's answer: an HTTP status, or 0 where it closed the connection without one."""
+    """The server's answer: an HTTP status, or one of the outcomes without one."""
 
     status: int
     text: str = ""
@@ -95,9 +100,11 @@ def ask(target: Target, method: str, path: str, **more: Any) -> Outcome:
             text = next(answer.iter_text(4096), "") if answer.headers.get("content-type", "") else ""
             return Outcome(answer.status_code, text[:4096], about)
     except httpx.TimeoutException:
-        return Outcome(-1, "", about)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return Outcome(0, f"{type(error).__name__}: {error}", about)
+        return Outcome(HUNG, "", about)
+    except (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol, ValueError) as error:
+        return Outcome(UNSENT, f"{type(error).__name__}: {error}", about)
+    except httpx.HTTPError as error:
+        return Outcome(CLOSED, f"{type(error).__name__}: {error}", about)
 
 
 def raw(target: Target, text: str) -> Outcome:
@@ -105,18 +112,29 @@ def raw(target: Target, text: str) -> Outcome:
     about = text.splitlines()[0][:120] if text.strip() else "blank"
     try:
         with socket.create_connection(("127.0.0.1", target.port), timeout=10) as line:
-            line.sendall(text.encode("latin-1", "replace"))
+            with contextlib.suppress(OSError):  # the server may answer, and close, before it has read everything
+                line.sendall(text.encode("latin-1", "replace"))
             line.settimeout(20)
-            received = line.recv(4096)
-            line.settimeout(1)  # the body may come in a packet of its own
-            with contextlib.suppress(TimeoutError):
-                while len(received) < 20_000 and (more := line.recv(4096)):
-                    received += more
-            return Outcome(status_of(received), received.decode("latin-1").partition("\r\n\r\n")[2], about)
+            return answer_of(line, line.recv(4096), about)
     except TimeoutError:
-        return Outcome(-1, "", about)
+        return Outcome(HUNG, "", about)
     except OSError as error:
-        return Outcome(0, str(error), about)
+        return Outcome(CLOSED, str(error), about)
+
+
+def request(target: Target, method: str, path: str, headers: Mapping[str, str]) -> Outcome:
+    """Send a request without a body, with headers that no HTTP library would send."""
+    lines = [f"{method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in ({"Host": "127.0.0.1"} | dict(headers)).items())]
+    return raw(target, "\r\n".join([*lines, "Connection: close", "", ""]))
+
+
+def answer_of(line: socket.socket, received: bytes, about: str) -> Outcome:
+    """The outcome of an answer that begins with these bytes."""
+    line.settimeout(1)  # the body may come in a packet of its own
+    with contextlib.suppress(OSError):
+        while received and len(received) < 20_000 and (more := line.recv(4096)):
+            received += more
+    return Outcome(status_of(received), received.decode("latin-1").partition("\r\n\r\n")[2], about)
 
 
 def status_of(answer: bytes) -> int:

@@ -183,6 +183,14 @@ class Lives:
     def values(self) -> list[Live]:
         return [live for _, live in self._by_place.values()]
 
+    def release(self) -> None:
+        """Let go of what refers back to these modifiers, once they are detached: the last run has them, and functions
+        that act in it close over them. Such cycles, with all tensors of the run, would wait for Python's collector."""
+        for live in self.every():
+            live.run, live.cut = None, None
+            live.operations, live.controls = (), ()
+            live.words, live.residuals, live.offers = {}, {}, {}
+
     def every(self) -> list[Live]:
         """The attached modifiers, and those that lie inside of others."""
         return [each for live in self.values() for each in (live, *live.within)]

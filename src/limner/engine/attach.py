@@ -455,6 +455,7 @@ def attach(base: Base, adapters: Sequence[Adapter]) -> Iterator[AdaptedBase]:
     adapted = AdaptedBase(base, tuple(adapters))
     with ExitStack() as stack:
         stack.callback(lambda: _assign(base, adapted.originals))
+        stack.callback(adapted.live.release)
         _attach_parameters(adapted)
         for place, adapter in enumerate(adapters):
             for index, modifier in enumerate(adapter.recipe.modifiers):

@@ -258,13 +258,13 @@ def sample(
     def changed(operations: Sequence[LatentOperation], latents: Tensor, time: Tensor, step: int) -> Tensor:
         """The latents after the operations of a step."""
         for operation in operations:
-            own_prompts, states = denoise.prompts["text"][own], denoise.states["text"][own]
-            against = denoise.states["negative"][own]
+            own_prompts, states = denoise.plain.prompts["text"][own], denoise.plain.states["text"][own]
+            against = denoise.plain.states["negative"][own]
             now = latents[own] / spread(step)
             shown = {name: condition[own] for name, condition in conditions.items()}
-            places = tuple(denoise.places["text"][own])
+            places = tuple(denoise.plain.places["text"][own])
             about = where, against, settings.guidance, shown, frames, layout.masks if layout else {}, places
-            moment = Moment(adapted, now, time, step, total, own_prompts, states, *about, times, denoise.sampling)
+            moment = Moment(adapted, now, time, step, total, own_prompts, states, *about, times, denoise.plain.sampling)
             latents = torch.cat([latents[: own.start], operation(moment) * spread(step)])
         return latents
 
@@ -330,8 +330,8 @@ OWN: dict[str, tuple[Guidance, ...]] = {
 """A base's kind of guidance -> the functions that wrap its denoiser."""
 
 
-class _guided:
-    """The adapted base as a denoiser for these rows, without guidance (`plain`) and with it (`guided`)."""
+class _plain:
+    """The adapted base as a denoiser for these rows, without guidance, at the step `step`."""
 
     def __init__(
         self,
@@ -360,24 +360,6 @@ class _guided:
         self.scale = settings.guidance if adapted.base.guidance == "embedded" else None
         self.views = {handle: move.to(adapted.base.device) for handle, move in as_moves(settings.views).items()}
         self.places = {branch: [self._places(row) for row in rows] for branch, rows in texts.items()}
-        self.inner: Denoiser = self.plain
-        if layout and layout.compose == "blend":
-            self.inner = self._blended(prompts, settings, layout)
-        self.guided: Denoiser = self.inner
-        if adapted.denoiser:
-            self.guided = adapted.denoiser(adapted, self.guided)
-        for guidance in adapted.guidance or OWN[adapted.base.guidance]:
-            by_region = getattr(guidance, "for_regions", None)
-            act: Guidance = by_region(layout.masks) if layout and by_region else guidance
-            self.guided = act(self.guided, settings.guidance)
-        if settings.guide_between != (0, 1):
-            _check_interval(adapted)
-
-    def at(self, step: int, x: Tensor, t: Tensor, *, guided: bool) -> Tensor:
-        """The prediction for one step of sampling. A recipe's own guidance acts in every step."""
-        self.step = step
-        (output,) = (self.guided if guided or self.adapted.guidance else self.inner)(x, t)
-        return output
 
     def _places(self, prompt: str) -> dict[str, tuple[int, ...]]:
         """Handle with a region -> positions of its words in the text-encoder hidden states of a prompt."""
@@ -385,29 +367,7 @@ class _guided:
         positions = {handle: self.adapted.handle_places(prompt, handle) for handle in handles}
         return {handle: places for handle, places in positions.items() if places}
 
-    def _blended(self, prompts: Sequence[str], settings: PaintSettings, layout: Layout) -> Denoiser:
-        """A denoiser that blends the predictions for each region's concept and for the background."""
-        parts, denoisers, plain = parts_of(self.adapted, layout), [], []
-        for part in parts:
-            alone = layout.alone(part)
-            # rows of the first pass run beside the picture's
-            times = 2 if alone.first else 1
-            own = [layout.prompts.get(part.handles[0], prompt) for prompt in prompts] if part.handles else prompts
-            conditions = {name: condition.repeat(times, 1, 1, 1) for name, condition in self.conditions.items()}
-            with self.adapted.only(*part.places):
-                about = self.seeds * times, settings, None, conditions, self.frames, alone
-                denoisers.append(_guided(self.adapted, list(own) * times, *about))
-            plain.append(denoisers[-1].plain)
-            if alone.first:
-                plain[-1] = beside_first(plain[-1], lambda: layout.first.get(self.step))
-
-        def at_this_step() -> None:
-            for each in denoisers:
-                each.step = self.step
-
-        return blended(self.adapted, parts, plain, at_this_step)
-
-    def plain(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
+    def __call__(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
         reads = [branch.partition("@")[0] for branch in branches]
         x, t, each = x.repeat(len(branches), 1, 1, 1), t.repeat(len(branches)), len(x)
         for place, branch in enumerate(branches):
@@ -441,6 +401,67 @@ class _guided:
         if branches not in self.repeated:
             self.repeated[branches] = {name: c.repeat(branches, 1, 1, 1) for name, c in self.conditions.items()}
         return self.repeated[branches]
+
+
+class _guided:
+    """The denoiser for these rows (`plain`), with and without guidance. None of the denoisers refers to this object, so
+    that everything is freed with it, without waiting for the collector of reference cycles."""
+
+    def __init__(
+        self,
+        adapted: Adapted,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        settings: PaintSettings,
+        reference_stream: ReferenceStream | None,
+        conditions: Mapping[str, Tensor],
+        frames: int,
+        layout: Layout | None = None,
+    ) -> None:
+        self.plain = _plain(adapted, prompts, seeds, settings, reference_stream, conditions, frames, layout)
+        self.inner: Denoiser = self.plain
+        if layout and layout.compose == "blend":
+            self.inner = _blended(self.plain, prompts, settings, layout)
+        self.guided: Denoiser = self.inner
+        if adapted.denoiser:
+            self.guided = adapted.denoiser(adapted, self.guided)
+        for guidance in adapted.guidance or OWN[adapted.base.guidance]:
+            by_region = getattr(guidance, "for_regions", None)
+            act: Guidance = by_region(layout.masks) if layout and by_region else guidance
+            self.guided = act(self.guided, settings.guidance)
+        if settings.guide_between != (0, 1):
+            _check_interval(adapted)
+
+    def at(self, step: int, x: Tensor, t: Tensor, *, guided: bool) -> Tensor:
+        """The prediction for one step of sampling. A recipe's own guidance acts in every step."""
+        self.plain.step = step
+        (output,) = (self.guided if guided or self.plain.adapted.guidance else self.inner)(x, t)
+        return output
+
+
+def _blended(whole: _plain, prompts: Sequence[str], settings: PaintSettings, layout: Layout) -> Denoiser:
+    """A denoiser that blends the predictions for each region's concept and for the background."""
+    adapted = whole.adapted
+    parts, denoisers = parts_of(adapted, layout), list[_plain]()
+    plain: list[Denoiser] = []
+    for part in parts:
+        alone = layout.alone(part)
+        # rows of the first pass run beside the picture's
+        times = 2 if alone.first else 1
+        own = [layout.prompts.get(part.handles[0], prompt) for prompt in prompts] if part.handles else prompts
+        conditions = {name: condition.repeat(times, 1, 1, 1) for name, condition in whole.conditions.items()}
+        with adapted.only(*part.places):
+            about = whole.seeds * times, settings, None, conditions, whole.frames, alone
+            denoisers.append(_plain(adapted, list(own) * times, *about))
+        plain.append(denoisers[-1])
+        if alone.first:
+            plain[-1] = beside_first(plain[-1], lambda: layout.first.get(whole.step))
+
+    def at_this_step() -> None:
+        for each in denoisers:
+            each.step = whole.step
+
+    return blended(adapted, parts, plain, at_this_step)
 
 
 def _before_attached(

@@ -439,7 +439,8 @@ class Update:
     time: Tensor
     noise: Tensor
     random: Streams
-    together: list[Update] = field(default_factory=list, repr=False)  # batches of this update that run in one pass
+    # batches of this update that run in one pass, while its losses are computed; otherwise it runs alone
+    together: list[Update] = field(default_factory=list, repr=False)
     _prediction: Prediction | None = None
 
     @property
@@ -453,7 +454,7 @@ class Update:
     @property
     def prediction(self) -> Prediction:
         if self._prediction is None:
-            _predict(self.adapted, self.together)
+            _predict(self.adapted, self.together or [self])
         assert self._prediction is not None
         return self._prediction
 
@@ -473,7 +474,7 @@ class Update:
     def on(self, batch: Batch) -> Update:
         """The same times and noise with another batch of the same size, in a separate run."""
         other = replace(self, batch=batch)
-        other.together, other._prediction = [other], None
+        other.together, other._prediction = [], None
         return other
 
     def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction:
@@ -556,7 +557,10 @@ def _terms(
         updates[source] = begin_update(Update, adapted, source, draws[source], seed, index, step, share)
     for update in updates.values():
         update.together = [other for other in updates.values() if other.batch.layout == update.batch.layout]
-    return [(term.name, term.weight * term.value(updates[term.source])) for term in stage.loss]
+    values = [(term.name, term.weight * term.value(updates[term.source])) for term in stage.loss]
+    for update in updates.values():
+        update.together.clear()  # an update among its own batches would wait for Python's collector
+    return values
 
 
 def _predict(

@@ -123,7 +123,7 @@ def _updates(run: LearnRun, updates: Generator[Progress, None, Concept]) -> Gene
     """Yield an event for each update; return the concept. A note about unused masks follows the first update of the
     last stage."""
     has_noted, last = False, len(run.recipe.tuning) - 1
-    with closing(updates):
+    with closing(run.watches), closing(updates):
         while True:
             try:
                 progress = _next(run, updates)

@@ -85,6 +85,11 @@ class Watches:
                 self.controls.give_way()
         return enough
 
+    def close(self) -> None:
+        """Let go of what refers back to this object after the last update. Such cycles, with the trained tensors, would
+        wait for Python's collector."""
+        self.samples = self.budget = self.state_of = self.score = None
+
     def say(self, text: str) -> None:
         self.events.append(Message(text))
 

@@ -65,6 +65,33 @@ def test_nobody_gets_in_without_a_valid_token(server: Server) -> None:
     assert (page.status_code, page.headers["location"]) == (303, "/login")
 
 
+def test_a_login_leads_back_to_the_page_that_was_asked_for(server: Server) -> None:
+    page = server.anybody.get("/concepts?search=a%26b", follow_redirects=False)
+    assert page.headers["location"] == "/login?next=%2Fconcepts%3Fsearch%3Da%2526b"
+    form = server.anybody.get(page.headers["location"]).text
+    assert 'name="next" value="/concepts?search=a%26b"' in form
+    wrong = server.anybody.post("/login", data={"token": "limner_wrong", "next": "/concepts?search=a%26b"})
+    assert 'value="/concepts?search=a%26b"' in wrong.text
+    about = {"token": server.tokens["ann"], "next": "/concepts?search=a%26b"}
+    into = server.anybody.post("/login", data=about, follow_redirects=False)
+    assert (into.status_code, into.headers["location"]) == (303, "/concepts?search=a%26b")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("https://evil.example", "//evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example"),
+        *("javascript:alert(1)", "/\n/evil.example", "evil.example", "", "//[", "/" + "x" * 600),
+    ],
+)
+def test_a_login_leads_to_no_other_site(server: Server, target: str) -> None:
+    assert 'name="next" value="/"' in server.anybody.get("/login", params={"next": target}).text
+    about = {"token": server.tokens["ann"], "next": target}
+    into = server.anybody.post("/login", data=about, follow_redirects=False)
+    assert (into.status_code, into.headers["location"]) == (303, "/")
+    server.anybody.cookies.clear()
+
+
 def test_revoked_tokens_and_disabled_users_are_refused_at_once(server: Server) -> None:
     assert server.ann.get("/nothing").status_code == 404
     with server.services.database.session() as session:

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from limner.apps.api.hardware import read_gpu
 from limner.apps.jobs import queue
-from limner.apps.jobs.tables import Conversation, Turn
+from limner.apps.jobs.tables import Conversation, Job, Turn
 from limner.apps.jobs.users import user_named
 
 from .conftest import Server, add_concept, png
@@ -372,3 +372,24 @@ def test_the_documentation_lists_every_route_and_needs_nothing_from_elsewhere(cl
         assert f"<code>{path}</code>" in page.replace("&lt;", "<")
     assert "<script" not in page
     assert "http" not in page.replace("localhost", "")
+
+
+def test_the_files_of_a_job_are_downloaded_by_their_owner_alone(server: Server) -> None:
+    services = server.services
+    with services.database.session() as session:
+        sha256 = services.files.put(b"weights")
+        ann = user_named(session, "ann")
+        files = [{"name": "kohya/rex.safetensors", "sha256": sha256, "bytes": 7}]
+        job = Job(owner_id=ann.id, kind="export", state="done", result={"files": files})
+        session.add(job)
+        session.flush()
+        number = job.id
+    (file,) = server.ann.get(f"/api/jobs/{number}").json()["files"]
+    assert file == {**files[0], "content": f"/api/jobs/{number}/files/0"}
+    for place in (file["content"], f"/jobs/{number}/files/0"):
+        answer = server.ann.get(place)
+        assert (answer.content, answer.status_code) == (b"weights", 200)
+        assert 'filename="rex.safetensors"' in answer.headers["content-disposition"]
+        assert server.bob.get(place).status_code == 404
+        assert server.ann.get(place[:-1] + "1").status_code == 404
+    assert server.ann.get(f"/api/jobs/{number}/files/-1").status_code == 400

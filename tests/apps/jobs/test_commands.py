@@ -27,7 +27,6 @@ from limner.apps.jobs.tables import (
     Picture,
     Reference,
     Subject,
-    Token,
     Turn,
 )
 from limner.apps.jobs.uploads import store
@@ -214,13 +213,19 @@ def test_users_and_tokens_from_the_command_line(tmp_path: Path, capsys: pytest.C
         assert found is not None
         user, _ = found
         assert (user.name, user.role, user.most_jobs) == ("ann", "admin", 3)
-    assert [(row["name"], row["tokens"], row["disabled"]) for row in run("list")] == [
-        *(("ann", 2, False), ("bob", 1, False))
-    ]
+    listed = {row["name"]: row for row in run("list")}
+    assert {name: [each["label"] for each in row["tokens"]] for name, row in listed.items()} == {
+        "ann": ["first", "laptop"],
+        "bob": ["first"],
+    }
+    assert main(["users", "list", *places[:2]]) == 0
+    text, laptop = capsys.readouterr().out, listed["ann"]["tokens"][1]
+    assert laptop["id"] in text
+    assert made["token"] not in text
     with database.reading() as session:
-        token = session.scalars(select(Token).where(Token.label == "laptop")).one()
         assert set(session.scalars(select(Audit.user_id))) == {""}  # the operator's acts, and no user's
-    run("revoke", token.id)
+    run("revoke", laptop["id"])
+    assert [each["label"] for each in run("list")[0]["tokens"]] == ["first"]
     assert user_of_token(database, again["token"]) is None
     assert user_of_token(database, made["token"]) is not None
     run("disable", "ann")

@@ -1,5 +1,5 @@
-"""Workers on Ray. Ray itself is not installed here: a stand-in runs the same actors in this process, so what is tested
-is this project's side of the seam, not Ray's scheduling."""
+"""Workers on Ray, without Ray: a stand-in runs the same actors in this process, so that this project's side of the seam
+is tested where Ray is not installed. `test_ray_cluster.py` runs them on a real cluster."""
 
 from __future__ import annotations
 
@@ -57,9 +57,10 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Any:
         log=log,
         init=lambda **about: log.append(about),
         remote=lambda kind: Remote(kind, log),
-        get=lambda futures: [future.result(20) for future in futures],
+        get=lambda future: future.result(20),
         wait=wait,
         kill=lambda actor: log.append("killed"),
+        exceptions=types.SimpleNamespace(RayActorError=ConnectionError),
     )
     monkeypatch.setitem(sys.modules, "ray", fake)
     return fake
@@ -82,6 +83,18 @@ def test_actors_run_the_jobs_of_the_queue(
     assert [(job.state, job.attempts) for job in jobs] == [("done", 1)] * 6
     assert {"num_gpus": 1} in ray.log
     assert ray.log.count("killed") == 2
+
+
+def test_a_worker_that_died_does_not_end_the_command(
+    database: Database, url: str, files: Files, ray: Any, tmp_path: Path
+) -> None:
+    workers = start_ray_workers(url, files.root, count=2, address="local", about={"data": tmp_path / "data"})
+    dead = Future[Any]()
+    dead.set_exception(ConnectionError("the actor died"))
+    stopped, workers.actors[0].status = workers.actors[0], types.SimpleNamespace(remote=lambda: dead)
+    assert [row["alive"] for row in workers.status()] == [False, True]
+    del stopped.status
+    workers.stop()
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import anyio
 from fastapi import APIRouter, Request
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 COOKIE = "limner_login"
 OPEN = ("/healthz", "/readyz", "/login", "/metrics", "/favicon.ico")
 """Paths that need no login, beside /static."""
+MOST_TARGET = 500
+"""Characters of the longest address that a login leads back to."""
 
 
 class Authentication(HttpMiddleware):
@@ -46,7 +48,7 @@ class Authentication(HttpMiddleware):
             services.metrics.refused.labels(error.code).inc()
             response: Response = error_response(scope, error)
             if error.status == 401 and not is_for_programs(scope["path"]) and scope["method"] in ("GET", "HEAD"):
-                response = RedirectResponse("/login", 303)
+                response = RedirectResponse(_login_for(scope), 303)
             await response(scope, receive, send)
             return
         await self.app(scope, receive, send)
@@ -119,7 +121,7 @@ def show_login(request: Request) -> Response:
     """The page to log in."""
     if request.app.state.services.me is not None or request.state.user is not None:
         return RedirectResponse("/", 303)
-    page: Response = request.app.state.login_page(request, "", 200)
+    page: Response = request.app.state.login_page(request, "", 200, _local(request.query_params.get("next", "/")))
     return page
 
 
@@ -132,17 +134,17 @@ async def log_in(request: Request) -> Response:
     token = str(form.get("token", "")).strip()
     known = await anyio.to_thread.run_sync(user_of_token, services.database, token) if token else None
     wants_json = "application/json" in request.headers.get("accept", "")
+    target = _local(str(form.get("next", "/")))
     # a cookie's secret opens no further login: revoking the token that it stands on would not reach that one
     if known is None or known[1].label.startswith(SESSION):
         count_failure(services, address)
         text = "this token is not valid"
         if wants_json:
             raise ApiError(401, "invalid_token", text)
-        page: Response = request.app.state.login_page(request, text, 401)
+        page: Response = request.app.state.login_page(request, text, 401, target)
         return page
     user, token_row = known
     secret = await anyio.to_thread.run_sync(_open_session, services, user.id, token_row.id)
-    target = _local(str(form.get("next", "/")))
     response: Response = JSONResponse({"user": user.name}) if wants_json else RedirectResponse(target, 303)
     response.set_cookie(
         COOKIE,
@@ -178,8 +180,19 @@ def log_out(request: Request) -> Response:
     return response
 
 
+def _login_for(scope: Scope) -> str:
+    """The address of the page to log in, which leads back to the page that was asked for."""
+    query = scope.get("query_string", b"").decode("latin-1")
+    target = quote(scope["path"]) + (f"?{query}" if query else "")
+    return f"/login?{urlencode({'next': target})}" if _local(target) not in ("/", "/login") else "/login"
+
+
 def _local(target: str) -> str:
-    """A path of this server; anything else becomes "/"."""
-    parts = urlsplit(target)
-    ok = target.startswith("/") and not parts.scheme and not parts.netloc and "\\" not in target
-    return target if ok and not target.startswith("//") else "/"
+    """A path of this server; anything else, and a very long one, becomes "/". Browsers read a backslash as a slash, and
+    drop control characters from an address, so that neither may stand in it."""
+    ok = target.startswith("/") and not target.startswith("//") and "\\" not in target and target.isprintable()
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return "/"
+    return target if ok and not parts.scheme and not parts.netloc and len(target) <= MOST_TARGET else "/"

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from limner.apps.jobs.retention import Keep
 from limner.errors import InputError
 from limner.workflows.requests import BaseChoice
 
@@ -57,6 +58,7 @@ class Config:
     behind_proxy: bool = False  # whether X-Forwarded-For and X-Forwarded-Proto of a proxy on this machine are read
     window: float = 0.005  # seconds that an order waits for others to be painted with
     limits: Limits = field(default_factory=Limits)
+    keep: Keep = field(default_factory=Keep)  # for how long old jobs and rows of the audit are kept
     quiet: bool = False  # log warnings and errors only
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 
@@ -10,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .config import Limits
+from .connections import LINGER_SECONDS
 from .errors import ApiError, error_response
 from .middleware import HttpMiddleware
 
@@ -59,7 +61,7 @@ class BodyLimits(HttpMiddleware):
         try:
             most = self._most(Headers(scope=scope), scope["path"])
         except ApiError as error:
-            await error_response(scope, error)(scope, receive, send)
+            await refuse(scope, error, receive, send)
             return
         await _Exchange(self.limits, most, scope, receive, send).run(self.app)
 
@@ -86,6 +88,31 @@ CLOSE = {"Connection": "close"}
 """Header of an answer that leaves a part of the request unread."""
 
 
+async def refuse(scope: Scope, error: ApiError, receive: Receive | None, send: Send) -> None:
+    """Answer a request without its body, then read and drop the rest of that for a while before the connection is
+    closed: most clients send all of a body before they read the answer.
+
+    receive: gives the rest of the body; None where it was read
+    """
+
+    async def hold(message: Message) -> None:
+        if receive is None or message["type"] != "http.response.body" or message.get("more_body", False):
+            await send(message)
+            return
+        await send({**message, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while (part := await receive())["type"] == "http.request" and part.get("more_body", False):
+                    pass
+        await send({"type": "http.response.body", "body": b""})
+
+    await error_response(scope, error)(scope, _nothing, hold)
+
+
+async def _nothing() -> Message:
+    return {"type": "http.request", "body": b""}
+
+
 class _Exchange:
     """One request and its answer, watched while they are transferred."""
 
@@ -99,7 +126,8 @@ class _Exchange:
             await app(self.scope, self.receive, self.send)
         except _TooLarge as error:
             if not self.answering:
-                await error_response(self.scope, error.answer)(self.scope, self.inner_receive, self.inner_send)
+                receive = None if self.complete else self.inner_receive
+                await refuse(self.scope, error.answer, receive, self.inner_send)
         except _ClientGone:
             return
 

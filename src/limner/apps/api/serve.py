@@ -1,8 +1,7 @@
-"""Running the server: its socket, slow connections, and an end that loses no work."""
+"""Running the server: its socket, and an end that loses no work."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import signal
 import socket
@@ -13,12 +12,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from limner.core.files import why_not
 from limner.errors import InputError
 
 from .app import create_app
+from .connections import HEAD_BYTES, timed_protocol
 from .services import warm_up
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def make_server(config: Config, ready: Callable[[], object]) -> StudioServer:
     """The server of a configuration."""
     settings = uvicorn.Config(
         create_app(config),
-        http=_protocol(config.limits.head_seconds),
+        http=timed_protocol(config.limits.head_seconds),
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -62,7 +61,7 @@ def make_server(config: Config, ready: Callable[[], object]) -> StudioServer:
         proxy_headers=config.behind_proxy,
         forwarded_allow_ips="127.0.0.1,::1" if config.behind_proxy else "",
         limit_concurrency=config.limits.connections,
-        h11_max_incomplete_event_size=64_000,
+        h11_max_incomplete_event_size=HEAD_BYTES,
         timeout_graceful_shutdown=round(GRACE),
     )
     return StudioServer(settings, ready)
@@ -104,47 +103,3 @@ class StudioServer(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _protocol(head_seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol, which in addition closes a connection whose client takes too long to send a request's line
-    and headers: uvicorn waits for them without an end."""
-
-    class Timed(H11Protocol):
-        timer: asyncio.TimerHandle | None = None
-
-        # uvicorn, too, narrows the type of the transport
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._wait()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self._is_idle():
-                # a part of a request's head has come, and the first part sets the timer
-                self._wait()
-            else:
-                self._stop()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop()
-            super().connection_lost(exc)
-
-        def _is_idle(self) -> bool:
-            return self.cycle is None or self.cycle.response_complete
-
-        def _wait(self) -> None:
-            if self.timer is None:
-                self.timer = self.loop.call_later(head_seconds, self._give_up)
-
-        def _stop(self) -> None:
-            if self.timer is not None:
-                self.timer.cancel()
-                self.timer = None
-
-        def _give_up(self) -> None:
-            self.timer = None
-            if self._is_idle() and not self.transport.is_closing():
-                self.transport.close()
-
-    return Timed

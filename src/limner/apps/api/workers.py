@@ -52,6 +52,7 @@ class Workers:
                 turns=painter.bases.turns if kind == "slow" and config.one_base else None,
                 base_choices=(config.base,),
                 kinds=kinds,
+                keep=config.keep,
                 llm=config.llm,
                 llm_model=config.llm_model,
             )

@@ -10,7 +10,7 @@ from limner.errors import InputError
 
 from .common import choice_of
 from .flags import add_base_settings, add_command, add_llm, at_least, check_llm
-from .worker import add_places, needs_studio, places_of
+from .worker import add_keep, add_places, keep_of, needs_studio, places_of
 
 if TYPE_CHECKING:
     from limner.apps.api.config import Config
@@ -27,6 +27,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     add_places(parser)
+    add_keep(parser)
     parser.add_argument(
         "--workers",
         type=int,
@@ -95,6 +96,7 @@ def config_of(given: argparse.Namespace) -> Config:
         base=choice_of(given),
         workers=given.workers,
         one_base=given.one_base,
+        keep=keep_of(given),
         llm=given.llm,
         llm_model=given.llm_model,
         login="tokens" if given.login else "auto",

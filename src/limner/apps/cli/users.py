@@ -19,7 +19,7 @@ class _Row:
     name: str
     role: str
     disabled: bool
-    tokens: int
+    tokens: list[dict[str, str]]  # id, label and time of the last use; neither revoked ones nor browsers' logins
     most_jobs: int
     most_seconds: int
     most_bytes: int
@@ -78,18 +78,24 @@ def users(given: argparse.Namespace) -> None:
 
 
 def _list(given: argparse.Namespace, database: Any) -> None:
-    from sqlalchemy import func, select
+    from sqlalchemy import select
 
     from limner.apps.jobs.tables import Token, User
+    from limner.apps.jobs.users import SESSION
 
     with database.reading() as session:
-        live = select(func.count()).where(Token.user_id == User.id, Token.revoked.is_(None)).scalar_subquery()
+        query = select(Token).where(Token.revoked.is_(None), ~Token.label.startswith(SESSION)).order_by(Token.created)
+        tokens: dict[str, list[dict[str, str]]] = {}
+        for each in session.scalars(query):
+            used = each.last_used.strftime("%Y-%m-%d") if each.last_used else "never"
+            tokens.setdefault(each.user_id, []).append({"id": each.id, "label": each.label, "used": used})
         rows = [
-            _Row(u.name, u.role, u.disabled, n, u.most_jobs, u.most_seconds, u.most_bytes)
-            for u, n in session.execute(select(User, live).order_by(User.name))
+            _Row(u.name, u.role, u.disabled, tokens.get(u.id, []), u.most_jobs, u.most_seconds, u.most_bytes)
+            for u in session.scalars(select(User).order_by(User.name))
         ]
-    lines = [
-        f"{row.name:20} {row.role:7} {counted(row.tokens, 'token')}{'  disabled' if row.disabled else ''}"
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        count = counted(len(row.tokens), "token")
+        lines.append(f"{row.name:20} {row.role:7} {count}{'  disabled' if row.disabled else ''}")
+        lines += [f"    {each['id']}  used {each['used']:10}  {each['label']}".rstrip() for each in row.tokens]
     out(given, [dataclasses.asdict(row) for row in rows], "\n".join(lines) or "there are no users")

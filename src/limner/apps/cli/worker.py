@@ -17,6 +17,7 @@ from .common import say
 from .flags import add_command, add_llm, check_llm
 
 if TYPE_CHECKING:
+    from limner.apps.jobs.retention import Keep
     from limner.workflows.requests import BaseChoice
 
 
@@ -32,6 +33,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--other-bases", nargs="+", default=[], metavar="BASE", help="further bases that jobs may name")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
+    add_keep(parser)
     add_llm(parser)
     parser.add_argument("--ray", metavar="URL", help="run workers on this Ray cluster: ray://HOST:10001, auto or local")
     parser.add_argument("--workers", type=int, default=1, help="with --ray: number of workers (default: 1)")
@@ -54,6 +56,31 @@ def add_places(parser: Any) -> None:
     )
 
 
+def add_keep(parser: Any) -> None:
+    """Flags for the time that rows are kept, which are those of `limner studio`."""
+    parser.add_argument(
+        "--keep-jobs",
+        type=int,
+        default=180,
+        metavar="DAYS",
+        help="days for which a job is kept that made nothing that is still there; 0: without an end (default: 180)",
+    )
+    parser.add_argument(
+        "--keep-audit",
+        type=int,
+        default=730,
+        metavar="DAYS",
+        help="days for which a row of the audit is kept; 0: without an end (default: 730)",
+    )
+
+
+def keep_of(given: argparse.Namespace) -> Keep:
+    """For how long rows are kept."""
+    from limner.apps.jobs.retention import Keep
+
+    return Keep(job_days=given.keep_jobs, audit_days=given.keep_audit)
+
+
 def places_of(given: argparse.Namespace) -> tuple[Path, str, str]:
     """The studio's folder, the URL of its database and that of its file store."""
     standard = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "limner"
@@ -72,16 +99,16 @@ def work(given: argparse.Namespace) -> None:
         if kind not in KINDS:
             raise UnknownName("kind of job", kind, KINDS)
     check_llm(given)
-    about: dict[str, Any] = {"base_choices": _bases(given), "kinds": given.kinds or None}
+    about: dict[str, Any] = {"base_choices": _bases(given), "kinds": given.kinds or None, "keep": keep_of(given)}
     about |= {"llm": given.llm, "llm_model": given.llm_model}
     data, place, store = places_of(given)
     about["data"] = data / "work"
+    if given.ray:
+        if given.name:
+            raise InputError("--name is for one worker; the workers of --ray name themselves")
+        _on_ray(given, place, store, about)
+        return
     with until_terminated() as until:
-        if given.ray:
-            if given.name:
-                raise InputError("--name is for one worker; the workers of --ray name themselves")
-            _on_ray(given, place, store, about, until)
-            return
         if given.workers != 1 or given.gpus:
             raise InputError("--workers and --gpus are for --ray; start `limner worker` once for each worker")
         database = open_database(place)
@@ -91,17 +118,17 @@ def work(given: argparse.Namespace) -> None:
         say(f"{worker.name} ended after {worker.num_done} jobs")
 
 
-def _on_ray(
-    given: argparse.Namespace, database: str, files: str, about: dict[str, Any], until: threading.Event
-) -> None:
+def _on_ray(given: argparse.Namespace, database: str, files: str, about: dict[str, Any]) -> None:
     from limner.apps.jobs.ray_workers import start_ray_workers
 
     resources = {"num_gpus": given.gpus} if given.gpus else None
     workers = start_ray_workers(
         database, files, count=given.workers, address=given.ray, resources=resources, about=about
     )
-    say(f"{given.workers} workers wait for jobs on Ray at {given.ray}")
-    workers.run(until)
+    # Ray puts a handler of its own in place of the one for SIGTERM, so this one comes after it
+    with until_terminated() as until:
+        say(f"{given.workers} workers wait for jobs on Ray at {given.ray}")
+        workers.run(until)
 
 
 def _bases(given: argparse.Namespace) -> tuple[BaseChoice, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
@@ -10,8 +12,10 @@ from .tables import Conversation, Job
 KIND = "converse"
 
 
+@functools.cache
 def without_busy_conversations() -> ColumnElement[bool]:
-    """The condition for jobs whose conversation is not being answered."""
+    """The condition for jobs whose conversation is not being answered. It is made once: an alias of a table has
+    hundreds of objects in cycles of references, and workers look for jobs several times a second."""
     other = aliased(Job)
     same = other.payload["conversation"].as_string() == Job.payload["conversation"].as_string()
     return or_(Job.kind != KIND, ~exists().where(other.kind == KIND, other.state == "running", same))

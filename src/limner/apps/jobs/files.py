@@ -173,7 +173,8 @@ def open_files(url: str, *, copies: Path | None = None) -> Files:
         return Files(fsspec.filesystem("file"), str(folder), is_folder=True, copies=copies or folder / "copies")
     kind = url.split("://", 1)[0]
     try:
-        system, root = fsspec.core.url_to_fs(url)
+        # a cached listing would hide what other machines store
+        system, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
         extra = "limner[s3]" if kind == "s3" else f"fsspec[{kind}]"
         raise MissingExtra(f"a file store at {kind}:// needs a library: pip install '{extra}'") from error

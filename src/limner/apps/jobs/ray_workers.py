@@ -24,7 +24,9 @@ class WorkerActor:
         # jobs move between machines, so their checkpoints go into the file store
         self._worker = Worker(open_database(database), open_files(files), **{"shares": True, **about})
         self._until = threading.Event()
-        self._thread = threading.Thread(target=self._worker.run, args=(self._until,), name=self._worker.name)
+        self._thread = threading.Thread(
+            target=self._worker.run, args=(self._until,), name=self._worker.name, daemon=True
+        )
         self._thread.start()
 
     def status(self) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def start_ray_workers(
         import ray
     except ImportError as error:
         raise MissingExtra("workers on a cluster need Ray: pip install 'limner[ray]'") from error
-    ray.init(address=None if address == "local" else address, ignore_reinit_error=True)
+    ray.init(address=address, ignore_reinit_error=True)
     actor = ray.remote(WorkerActor)
     if resources:
         actor = actor.options(**resources)
@@ -86,12 +88,19 @@ class RayWorkers:
         self._ray, self.actors = ray, list(actors)
 
     def status(self) -> list[dict[str, Any]]:
-        """The status of each worker."""
-        states: list[dict[str, Any]] = self._ray.get([actor.status.remote() for actor in self.actors])
-        return states
+        """The status of each worker. One whose process died, and which Ray starts anew, is not alive meanwhile, and its
+        name and job are empty."""
+        return [self._answer(call) for call in [actor.status.remote() for actor in self.actors]]
+
+    def _answer(self, call: Any) -> dict[str, Any]:
+        try:
+            status: dict[str, Any] = self._ray.get(call)
+        except self._ray.exceptions.RayActorError:
+            return {"name": "", "job": "", "done": 0, "alive": False}
+        return status
 
     def run(self, until: threading.Event, *, interval: float = 1.0) -> None:
-        """Wait for the event, then stop the workers."""
+        """Wait for the event, then stop the workers. A worker that dies ends none of the others."""
         while not until.wait(interval):
             self.status()  # raises where the cluster is gone
         self.stop()

@@ -120,7 +120,7 @@ class Concept(Table):
     sha256: Mapped[str] = mapped_column(HASH)
     num_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     subject_id: Mapped[str | None] = mapped_column(ForeignKey("subjects.id"), default=None)
-    job_id: Mapped[str | None] = mapped_column(ID, default=None)  # the job that learned it
+    job_id: Mapped[str | None] = mapped_column(ID, default=None, index=True)  # the job that learned it
     header: Mapped[dict[str, Any]] = mapped_column(default=dict)  # its file's: settings, cost, seed, versions
     scores: Mapped[dict[str, Any]] = mapped_column(default=dict)
     diagnosis: Mapped[dict[str, Any]] = mapped_column(default=dict)  # label, finding, advice
@@ -174,7 +174,7 @@ class Job(Table):
     seconds: Mapped[float] = mapped_column(default=0.0)  # seconds of work before `claimed`
     created: Mapped[datetime] = mapped_column(default=now)
     started: Mapped[datetime | None] = mapped_column(default=None)
-    ended: Mapped[datetime | None] = mapped_column(default=None)
+    ended: Mapped[datetime | None] = mapped_column(default=None, index=True)
 
 
 class JobEvent(Table):
@@ -281,7 +281,7 @@ class Audit(Table):
     __tablename__ = "audit"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
-    time: Mapped[datetime] = mapped_column(default=now)
+    time: Mapped[datetime] = mapped_column(default=now, index=True)
     user_id: Mapped[str] = mapped_column(ID, default="")
     action: Mapped[str] = mapped_column(String(64))  # "concept.share", "token.create"
     about: Mapped[str] = mapped_column(String(64), default="")  # id of what it was done to

@@ -27,6 +27,7 @@ from .job_run import JobRun
 from .lease import Bases, Turns
 from .payloads import POCKET
 from .queue import LEASE, claim, expire
+from .retention import Keep, prune
 from .tables import Job
 from .uploads import sweep
 
@@ -38,6 +39,7 @@ log = logging.getLogger("limner.jobs")
 POLL = 0.25
 """Seconds between two looks for a job."""
 TIDY_SECONDS = 3600.0
+KEEP = Keep()
 FAILED_DAYS = 7
 """Days for which the folder of a failed job is kept, so that it can be resumed."""
 
@@ -60,6 +62,7 @@ class Worker:
             store; None: with PostgreSQL.
         checkpoint_seconds: seconds between two checkpoints in the file store.
         run_workflow: runs a request; None: `limner.workflows.run.run`.
+        keep: for how long old jobs and rows of the audit are kept.
         llm: URL of an OpenAI-compatible server whose language model reads the words of conversations; empty: the
             grammar. No payload names one.
         llm_model: name of the model on that server.
@@ -81,6 +84,7 @@ class Worker:
         shares: bool | None = None,
         checkpoint_seconds: float = 60.0,
         run_workflow: Callable[..., Iterator[Event]] | None = None,
+        keep: Keep = KEEP,
         llm: str = "",
         llm_model: str = "",
     ) -> None:
@@ -92,7 +96,7 @@ class Worker:
         self.kinds, self.lease = kinds, lease
         self.shares = database.is_postgres if shares is None else shares
         self.checkpoint_seconds = checkpoint_seconds
-        self.run_workflow = run_workflow or _run_workflow
+        self.run_workflow, self.keep = run_workflow or _run_workflow, keep
         self.llm, self.llm_model = llm, llm_model
         self.stopping = threading.Event()
         self.job_id = ""  # id of the job that runs
@@ -138,17 +142,19 @@ class Worker:
         return True
 
     def _tidy_sometimes(self) -> None:
-        """At the start and every hour, delete folders and stored files of no more use."""
+        """At the start and every hour, delete rows, folders and stored files of no more use."""
         if self._tidied and time.monotonic() - self._tidied < TIDY_SECONDS:
             return
         self._tidied = time.monotonic()
         try:
-            gone = len(self.tidy()), len(sweep(self.database, self.files))
+            rows = prune(self.database, self.keep)
+            folders, files = len(self.tidy()), len(sweep(self.database, self.files))
         except Exception:  # jobs go on where there is something that cannot be tidied
-            log.exception("folders and files of no more use were not deleted; the next try is in an hour")
+            log.exception("rows, folders and files of no more use were not deleted; the next try is in an hour")
             return
-        if any(gone):
-            log.info("deleted %d folders of jobs and %d stored files that nothing names", *gone)
+        if any((*rows.values(), folders, files)):
+            text = "deleted %d old jobs, %d old rows of the audit, %d folders of jobs and %d stored files"
+            log.info(text, rows["jobs"], rows["audit"], folders, files)
 
     def tidy(self) -> list[Path]:
         """Delete the folders of jobs that are over, and return them."""

@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from limner.apps.api.errors import not_found
-from limner.apps.api.routes.common import file_response, find_own, note
+from limner.apps.api.routes.common import find_own, note
+from limner.apps.api.routes.jobs import job_file
+from limner.apps.api.routes.records import files_of
 from limner.apps.jobs.ordering import move
 from limner.apps.jobs.tables import Concept, Job, Picture, Subject
 from limner.apps.jobs.wishes import wish
@@ -169,27 +170,10 @@ def steps_of(samples: Sequence[Mapping[str, Any]], pictures: Sequence[Picture]) 
     return [step for step in steps if step["pictures"]]
 
 
-def files_of(job: Job) -> list[dict[str, Any]]:
-    """The files that a job made for downloading: exports and repositories."""
-    files = (job.result or {}).get("files", [])
-    if isinstance(files, dict):
-        files = [{"name": name, "sha256": sha256} for name, sha256 in files.items()]
-    return [
-        {"name": str(each.get("name", "file")), "sha256": each["sha256"], "bytes": each.get("bytes")}
-        for each in files
-        if isinstance(each, dict) and each.get("sha256")
-    ]
-
-
 @router.get("/jobs/{job_id}/files/{place}")
 def download(request: Request, job_id: str, place: int) -> Response:
     """A file that the job made."""
-    with reading(request) as session:
-        files = files_of(find_own(session, Job, job_id, user_of(request)))
-    if not 0 <= place < len(files):
-        raise not_found("file")
-    data = request.app.state.services.files.read(files[place]["sha256"])
-    return file_response(data, "application/octet-stream", filename=files[place]["name"].rpartition("/")[2])
+    return job_file(request.app.state.services, user_of(request), job_id, place)
 
 
 def facts_of(payload: Mapping[str, Any], names: Mapping[str, str] | None = None) -> list[tuple[str, str]]:

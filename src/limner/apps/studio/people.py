@@ -133,7 +133,6 @@ def change_user(request: Request, number: str, form: Form) -> Response:
 # --------------------------------------------------------------------------------------------------------------- login
 
 
-def login_page(request: Request, failure: str, status: int) -> Response:
-    """The page to log in, which the server's own routes draw."""
-    target = request.query_params.get("next", "/")
-    return render(request, "login.html", status=status, title="Log in", failure=failure, next=target[:500])
+def login_page(request: Request, failure: str, status: int, target: str) -> Response:
+    """The page to log in, which the server's own routes draw; it leads to `target`, a path of this server."""
+    return render(request, "login.html", status=status, title="Log in", failure=failure, next=target)

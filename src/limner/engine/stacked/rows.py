@@ -86,6 +86,8 @@ def attach_rows(base: Base, adapters: Sequence[Adapter], rows: Rows) -> Iterator
     run, `rows` must be assigned the adapter of each row."""
     lives = [Lives() for _ in adapters]
     with ExitStack() as stack:
+        for own_lives in lives:
+            stack.callback(own_lives.release)
         for group in alike([adapter.recipe for adapter in adapters]):
             for place in range(len(adapters[group[0]].recipe.modifiers)):
                 own = [adapters[k].recipe.modifiers[place] for k in group]

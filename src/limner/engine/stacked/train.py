@@ -278,7 +278,10 @@ class StackedTrainer:
             member_updates.append((member, own))
         for update in every:
             update.together = list(every)
-        return [self._values(member, own) for member, own in member_updates]
+        values = [self._values(member, own) for member, own in member_updates]
+        for update in every:
+            update.together.clear()  # as in `train._terms`
+        return values
 
     def _values(self, member: SubjectRun, own: Mapping[Source, StackedUpdate]) -> list[Tensor]:
         """A member's weighted objectives; NaN where it has failed."""
@@ -417,7 +420,7 @@ class StackedUpdate(Update):
             assert self.trainer is not None
             layout = self.batch.layout
             self.trainer.predict(
-                [u for u in self.together if isinstance(u, StackedUpdate) and u.batch.layout == layout]
+                [u for u in self.together or [self] if isinstance(u, StackedUpdate) and u.batch.layout == layout]
             )
         if self.failed is not None:
             raise self.failed

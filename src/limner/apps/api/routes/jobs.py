@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Path, Request
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
+from starlette.responses import Response
 
 from limner.apps.jobs import retention
 from limner.apps.jobs.ordering import move
 from limner.apps.jobs.tables import Job, User
 from limner.apps.jobs.wishes import wish
 
+from ..errors import not_found
 from ..events import stream_events
 from ..fields import Fields, Id, Number, Record, Word
-from .common import Limit, Me, Work, add_job, find_own, note
-from .records import job_record
+from ..services import Services
+from .common import Limit, Me, Work, add_job, file_response, find_own, note
+from .records import files_of, job_record
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 Wish = Literal["pause", "stop", "cancel", "resume", "sample", "save"]
@@ -71,6 +74,22 @@ def show_job(number: str, work: Work, me: Me) -> Record:
     """A job with its payload, progress and result."""
     with work.database.reading() as session:
         return job_record(find_own(session, Job, number, me), whole=True)
+
+
+@router.get("/jobs/{number}/files/{place}")
+def download_file(number: str, place: Annotated[int, Path(ge=0, lt=2**53)], work: Work, me: Me) -> Response:
+    """A file of a job's `files`, by its place in the list, which begins at 0."""
+    return job_file(work, me, number, place)
+
+
+def job_file(services: Services, user: User, number: str, place: int) -> Response:
+    """A file that a job of the user made. Raises `NotFound`, and `ApiError` 404 for a place beyond the last file."""
+    with services.database.reading() as session:
+        files = files_of(find_own(session, Job, number, user))
+    if not 0 <= place < len(files):
+        raise not_found("file")
+    name = files[place]["name"].rpartition("/")[2]
+    return file_response(services.files.read(files[place]["sha256"]), "application/octet-stream", filename=name)
 
 
 @router.delete("/jobs/{number}")

@@ -74,7 +74,7 @@ def concept_record(row: tables.Concept, user: User, *, whole: bool = False) -> R
 
 
 def job_record(row: tables.Job, *, whole: bool = False) -> Record:
-    """A job; `whole` adds its payload and result."""
+    """A job; `whole` adds its payload, its result, and the files that it made, each with the address of its content."""
     record: Record = {
         "id": row.id,
         "kind": row.kind,
@@ -89,7 +89,11 @@ def job_record(row: tables.Job, *, whole: bool = False) -> Record:
         "started": when(row.started),
         "ended": when(row.ended),
     }
-    return record | ({"payload": row.payload, "result": row.result} if whole else {})
+    if not whole:
+        return record
+    place = f"/api/jobs/{row.id}/files"
+    files = [each | {"content": f"{place}/{number}"} for number, each in enumerate(files_of(row))]
+    return record | {"payload": row.payload, "result": row.result, "files": files}
 
 
 def picture_record(row: tables.Picture) -> Record:
@@ -109,6 +113,18 @@ def picture_record(row: tables.Picture) -> Record:
         "content": f"/api/pictures/{row.id}/content",
         "thumbnail": f"/api/pictures/{row.id}/thumbnail",
     }
+
+
+def files_of(job: tables.Job) -> list[Record]:
+    """The files that a job made for downloading, of exports and repositories: "name", "sha256" and "bytes"."""
+    files = (job.result or {}).get("files", [])
+    if isinstance(files, dict):
+        files = [{"name": name, "sha256": sha256} for name, sha256 in files.items()]
+    return [
+        {"name": str(each.get("name", "file")), "sha256": each["sha256"], "bytes": each.get("bytes")}
+        for each in files
+        if isinstance(each, dict) and each.get("sha256")
+    ]
 
 
 def user_record(row: User) -> Record:
