@@ -18,6 +18,7 @@ from limner.apps.api.config import Config, Limits
 from limner.apps.api.services import Services
 from limner.apps.jobs.counters import Counters
 from limner.apps.jobs.gather import Painted, PaintOrder
+from limner.apps.jobs.partials import Partials
 from limner.apps.jobs.tables import Concept
 from limner.apps.jobs.users import create_token, create_user, user_named
 from limner.core.picture import Picture
@@ -57,9 +58,11 @@ class FlatPainter:
         self.orders: list[PaintOrder] = []
         self.fails: Exception | None = None
 
-    def submit(self, order: PaintOrder) -> Future[Painted]:
+    def submit(self, order: PaintOrder, *, partials: Partials | None = None) -> Future[Painted]:
         self.orders.append(order)
         future: Future[Painted] = Future()
+        for number in range(min(partials.count, order.steps - 1) if partials else 0):
+            partials.take(number, Image.new("RGB", (64, 64), (order.seed % 256, number, 0)))
         if self.fails is not None:
             future.set_exception(self.fails)
             return future
