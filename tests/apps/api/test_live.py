@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,15 +25,15 @@ from starlette.testclient import TestClient
 import limner
 from limner.apps.api.app import create_app
 from limner.apps.api.config import Config, Limits
-from limner.apps.api.serve import StudioServer, listen, make_server
+from limner.apps.api.serve import StudioServer, listen
 from limner.apps.cli.main import main
 from limner.apps.jobs.database import open_database
-from limner.apps.jobs.tables import Concept, Job, now
+from limner.apps.jobs.tables import Job, now
 from limner.apps.jobs.users import count_tokens
 from limner.core.subject import Subject
 from limner.errors import InputError
 
-from .conftest import png
+from .conftest import add_learned, png, running
 
 
 @pytest.fixture(scope="module")
@@ -42,25 +41,9 @@ def live(base: Any, rex: Subject, tmp_path_factory: pytest.TempPathFactory) -> I
     """A server's address, and the server; its user has the concept rex."""
     folder = tmp_path_factory.mktemp("studio")
     limits = Limits(idle_seconds=0.5, head_seconds=0.5)
-    up = threading.Event()
-    server = make_server(Config(data=folder, port=0, quiet=True, limits=limits), up.set)
-    with listen("127.0.0.1", 0) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        assert up.wait(20)
-        services = server.config.app.state.services  # type: ignore[union-attr]
-        services.painter.bases.open_base = lambda choice: base
-        concept = limner.learn(base, rex, method="textual_inversion", steps=2)
-        file = concept.save(folder / "rex.safetensors")
-        with services.database.session() as session:
-            about = {"handle": concept.handle, "noun": "dog", "method": concept.method, "base": "pocket"}
-            header = {"method": concept.method, "subject": concept.subject}
-            sha256 = services.files.put_file(file)
-            session.add(Concept(owner_id=services.me.id, name="rex", sha256=sha256, header=header, **about))
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", server
-        server.handle_exit(signal.SIGTERM, None)
-        thread.join(20)
-        assert not thread.is_alive()
+    with running(Config(data=folder, port=0, quiet=True, limits=limits)) as (address, server, services):
+        add_learned(services, limner.learn(base, rex, method="textual_inversion", steps=2), folder)
+        yield address, server
 
 
 @pytest.fixture

@@ -73,8 +73,8 @@ class Watcher:
             log.exception("a partial picture could not be made")
 
     def _is_due(self, at: PaintStep, row: int) -> bool:
-        """Whether the row's next partial picture is decoded after this step. Of several candidates for a picture, the
-        first one's steps are looked at."""
+        """Whether the row's next partial picture is decoded after this step. All come from a picture's first candidate,
+        where it has several."""
         assert self.first is not None
         steps = partial_steps(self.first, at.total, self.wanted[row].count)
         number = self.wanted[row].sent

@@ -122,7 +122,8 @@ def queue_job(request: Request, kind: str, payload: Mapping[str, Any], form: For
     key = text(form, "key", most=100) if form is not None else ""
     services, user = request.app.state.services, user_of(request)
     with reading(request) as session:
-        check_payload(session, user, kind, payload, bases=(services.config.base,))
+        about: Any = {"bases": (services.config.base,), "networks": services.config.networks, "files": services.files}
+        check_payload(session, user, kind, payload, **about)
     return submit(services.database, owner=user.id, kind=kind, payload=payload, key=key and f"form {key}")
 
 
