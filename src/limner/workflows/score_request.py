@@ -71,7 +71,8 @@ def _scored(
 
     from .picture_scores import picture_scores
 
-    encoders, rows = open_encoders(request.encoders, device=request.base.device), []
+    rows: list[dict[str, Any]] = []
+    encoders = open_encoders(request.encoders, device=request.base.device)
     for number, (path, prompt) in enumerate(zip(request.pictures, prompts, strict=True)):
         prompt = prompt or f"a photo of {concept.handle}"
         image: Any = read_picture(path)[0].image

@@ -98,8 +98,9 @@ class FlatPainter:
     def submit(self, order: PaintOrder, *, partials: Partials | None = None) -> Future[Painted]:
         self.orders.append(order)
         future: Future[Painted] = Future()
-        for number in range(min(partials.count, order.steps - 1) if partials else 0):
-            partials.take(number, Image.new("RGB", (64, 64), (order.seed % 256, number, 0)))
+        if partials is not None:
+            for number in range(min(partials.count, order.steps - 1)):
+                partials.take(number, Image.new("RGB", (64, 64), (order.seed % 256, number, 0)))
         if self.fails is not None:
             future.set_exception(self.fails)
             return future
