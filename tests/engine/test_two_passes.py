@@ -83,9 +83,9 @@ def test_clean_latents_are_those_of_the_pass_that_samples(base: Any, pair: Any) 
         clean = [at.clean() for at in both]
     # the second pass goes on at its first step, and its last one ends as the pictures
     first, last = both[3].latents, both[-1].latents
-    assert torch.allclose(clean[3], first, atol=0.05)
-    assert torch.allclose(clean[-1], last, atol=0.05)
-    assert not torch.allclose(clean[-1][0], clean[3][0], atol=0.05)
+    assert float((clean[3] - first).abs().mean()) < 0.05
+    assert float((clean[-1] - last).abs().mean()) < 0.05
+    assert float((clean[-1][0] - clean[3][0]).abs().mean()) > 0.05
     assert (clean[-1][1] == first[1]).all()
 
 
