@@ -146,6 +146,13 @@ def test_the_base_comes_back_after_an_exception(base: Any, rex: Subject, name: s
     assert untouched(base)
 
 
+@EVERY_AT_ONCE
+def test_its_card_names_the_conditions_that_it_reads(base: Any, rex: Subject, name: str) -> None:
+    """The studio refuses other conditions before a picture is queued."""
+    with attach(base, [adapter(base, name, rex)]) as adapted:
+        assert set(card(methods()[name]).reads) == adapted.painting_reads | adapted.may_read
+
+
 @EVERY_TUNED
 def test_losses_are_finite_and_every_learning_tensor_moves(
     base: Any, rex: Subject, learned_once: Callable[[str], Learned], name: str

@@ -76,6 +76,8 @@ def test_links_lead_to_every_kind_of_page(pages: list[str], taught: Taught) -> N
         "/teach",
         "/teach/ID",
         "/paint",
+        "/swap",
+        "/try-on",
         "/concepts",
         "/concepts/ID",
         "/gallery",

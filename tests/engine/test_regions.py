@@ -167,6 +167,10 @@ def test_composited_latents_are_each_subjects_own_up_to_the_join(base: Any, pair
         wanted = where.masks["<a>"] * own[0][step] + where.masks["<b>"] * own[1][step] + rest * own[2][step]
         assert torch.allclose(found[step], wanted, atol=1e-5)
     blend = latents(base, pair, replace(where, compose="blend"))
+    with torch.no_grad(), attach(base, pair) as adapted:
+        first, *_, last = sample(adapted, [SAID], seeds=[3], settings=how, layout=where)
+        assert first.clean().shape == first.latents.shape
+        assert float((last.clean() - last.latents).abs().mean()) < 0.05
     assert not torch.allclose(found[0], blend[0], atol=1e-4) or not torch.allclose(found[1], blend[1], atol=1e-4)
 
 

@@ -38,6 +38,17 @@ def test_the_same_seed_paints_the_same_picture_whatever_the_batch(base: Any) -> 
     assert [p.image.tobytes() for p in again] == [p.image.tobytes() for p in many]
 
 
+@pytest.mark.parametrize("sampler", ["ddim", "dpm", "euler"])
+def test_the_clean_latents_of_a_step_come_nearer_and_end_as_the_pictures(base: Any, sampler: str) -> None:
+    settings = limner.PaintSettings(steps=6, sampler=sampler)
+    with torch.no_grad(), attach(base, []) as adapted:
+        steps = list(sample(adapted, ["a dog", "a red car"], seeds=[1, 2], settings=settings))
+        far = [float((at.clean() - steps[-1].latents).abs().mean()) for at in steps]
+    assert far[0] > far[2] > far[4]
+    assert far[-1] < 0.1 * far[0]  # the last time of the schedule has a little noise
+    assert float((steps[0].latents - steps[-1].latents).abs().mean()) > 2 * far[0]
+
+
 def test_sampling_can_be_dropped_half_way(base: Any, rex: Subject) -> None:
     from limner.methods import find
 

@@ -77,6 +77,18 @@ def test_pictures_of_a_batch_are_those_painted_alone(base: Any, pair: Any) -> No
     assert torch.allclose(batch[2:], plain.latents, atol=1e-4)
 
 
+def test_clean_latents_are_those_of_the_pass_that_samples(base: Any, pair: Any) -> None:
+    with torch.no_grad(), attach(base, pair) as adapted:
+        both = list(sample(adapted, [PROMPT, "a boat"], seeds=[3, 5], settings=HOW))
+        clean = [at.clean() for at in both]
+    # the second pass goes on at its first step, and its last one ends as the pictures
+    first, last = both[3].latents, both[-1].latents
+    assert float((clean[3] - first).abs().mean()) < 0.05
+    assert float((clean[-1] - last).abs().mean()) < 0.05
+    assert float((clean[-1][0] - clean[3][0]).abs().mean()) > 0.05
+    assert (clean[-1][1] == first[1]).all()
+
+
 def test_runs_of_the_base_follow_the_first_pass_at_the_same_step(base: Any, pair: Any) -> None:
     """The following operation acts beside rows of the first pass, and in no run with a concept."""
     rows: list[tuple[int | None, Tensor]] = []

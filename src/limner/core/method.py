@@ -26,6 +26,7 @@ class Card:
     full_size: Mapping[str, Any] = field(default_factory=dict)
     same: tuple[str, ...] = ()  # settings that a full-size base takes from the signature
     full_size_source: str = ""  # source of the values in `full_size`, or a note that none are published
+    reads: tuple[str, ...] = ()  # names of the conditions of `paint` that its concepts read
 
     @property
     def source(self) -> str:
@@ -55,6 +56,7 @@ def method(
     full_size: Mapping[str, Any] | None = None,
     same: Sequence[str] = (),
     source: str = "",
+    reads: Sequence[str] = (),
 ) -> Callable[[Method], Method]:
     """Mark a function of a `Subject` as a method: attach its card to it and return it unchanged.
 
@@ -68,6 +70,7 @@ def method(
         full_size: settings that a full-size base needs instead of the signature's, which suit the small base that ships
         same: settings that such a base takes from the signature
         source: source of the values in `full_size`, in plain words, or a note that none are published
+        reads: names of the conditions of `paint` that its concepts read, such as "source" and "mask"
 
     Raises `TypeError` when a setting lacks a type, a default or a line of help, and for a name in `full_size` or `same`
     that is no setting or is in both.
@@ -78,7 +81,9 @@ def method(
             raise TypeError(f"method {function.__name__!r} has either arxiv=, or venue= and year=, or none of them")
         when = 2000 + int(arxiv[:2]) if arxiv else year
         theirs = dict(full_size or {})
-        card = Card(function.__name__, title, arxiv, when, tuple(scope), venue, theirs, tuple(same), source)
+        card = Card(
+            function.__name__, title, arxiv, when, tuple(scope), venue, theirs, tuple(same), source, tuple(reads)
+        )
         function.card = card  # type: ignore[attr-defined]  # an attribute, so that the function stays a plain function
         _check_full_size(card, {setting.name for setting in settings(function)})
         return function

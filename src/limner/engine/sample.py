@@ -285,11 +285,23 @@ def sample(
         with nullcontext() if is_worn else adapted.suspended():
             every = time.expand(len(latents))
             output = (denoise if is_worn else early).at(step, model_input, every, guided=settings.guides(step, total))
+        noised = latents[own][:wanted] / spread(step)
+        implied = functools.partial(clean_latents, base, noised, output[own][:wanted], every[own][:wanted])
         latents = base.stepped(scheduler, output, own_time, latents, noises)
         if is_worn:
             after_time = times[step + 1] if step + 1 < total else torch.zeros_like(time)
             latents = changed(adapted.after_step_operations, latents, after_time, step + 1)
-        yield PaintStep(step, total, latents[own][:wanted] / spread(step + 1))
+        yield PaintStep(step, total, latents[own][:wanted] / spread(step + 1), implied)
+
+
+def clean_latents(base: Base, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
+    """The clean latents [B, C, h, w] that a prediction implies; of a base that predicts tokens, the most probable ones.
+
+    noised: [B, C, h, w], as the base noises latents
+    output: the prediction, [B, C, h, w] or, of tokens, [B, K, h, w]
+    time: [B]
+    """
+    return output.argmax(1, keepdim=True).to(noised) if base.predicts == "tokens" else base.x0(noised, output, time)
 
 
 def decoded(base: Base, latents: Tensor) -> Tensor:
@@ -539,7 +551,8 @@ def _composited(
         for part, own in zip(parts, steps, strict=True):
             with adapted.only(*part.places):
                 done.append(next(own))
-        last = replace(done[0], latents=composited(parts, [at.latents for at in done]))
+        clean = functools.partial(lambda done: composited(parts, [at.clean() for at in done]), done)
+        last = replace(done[0], latents=composited(parts, [at.latents for at in done]), clean=clean)
         yield last
     rest = replace(layout, compose="blend")
     yield from sample(adapted, prompts, layout=rest, after=last, **about)

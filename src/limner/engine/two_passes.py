@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from limner.core.adapted import FirstPicture
 from limner.errors import InputError
@@ -54,13 +57,13 @@ def two_passes(
     before: dict[int, Tensor] = {}  # step -> latents of the first pass before it
     for done, last in enumerate(_steps(adapted, first), 1):
         before[last.step + 1] = last.latents
-        yield PaintStep(done - 1, 2 * last.total - _first_step(passes, last.total), last.latents)
+        yield PaintStep(done - 1, 2 * last.total - _first_step(passes, last.total), last.latents, last.clean)
     assert last is not None
     begin = _first_step(passes, last.total)
     rows = range(len(seeds))
     pictures = [_picture(adapted, prompts[k], last.latents[k : k + 1], activations, k, decode) for k in rows]
     layouts = [_layout(passes, picture, before, k, last.total) for k, picture in enumerate(pictures)]
-    start = PaintStep(begin - 1, last.total, before[begin]) if begin in before else None
+    start = replace(last, step=begin - 1, latents=before[begin]) if begin in before else None
     painting = {
         k: sample(adapted, prompts[k : k + 1], **_second(passes, pictures[k], seeds, k, layouts[k], start, about))
         for k in rows
@@ -68,9 +71,17 @@ def two_passes(
     }
     latents = last.latents.clone()
     for step in range(last.total - begin if start else len(before)):
-        for k, own in painting.items():
-            latents[k] = next(own).latents[0]
-        yield PaintStep(done + step, 2 * last.total - begin, latents.clone())
+        now = {k: next(own) for k, own in painting.items()}
+        for k, at in now.items():
+            latents[k] = at.latents[0]
+        whole = latents.clone()
+        yield PaintStep(done + step, 2 * last.total - begin, whole, partial(_clean, whole, now))
+
+
+def _clean(latents: Tensor, steps: Mapping[int, PaintStep]) -> Tensor:
+    """[B, C, h, w]: clean latents of the rows that a second pass samples, and those of the first pass, which are clean
+    already."""
+    return torch.stack([steps[k].clean()[0] if k in steps else latents[k] for k in range(len(latents))])
 
 
 def _first_step(passes: FirstPass, total: int) -> int:

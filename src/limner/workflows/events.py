@@ -211,6 +211,16 @@ class PictureSaved(Event):
 
 
 @dataclass(frozen=True)
+class PictureScored(Event):
+    """A given picture is scored by a concept."""
+
+    number: int  # place among the pictures, from 0
+    path: Path
+    prompt: str
+    scores: Mapping[str, float]  # see `limner.workflows.picture_scores`
+
+
+@dataclass(frozen=True)
 class StatePainted(Event):
     """A picture by a state of a concept's training is on disk."""
 

@@ -78,17 +78,18 @@ def _choices(setting: Setting) -> tuple[str, ...]:
 def methods_table(base: str = "pocket") -> list[dict[str, Any]]:
     """A row for each of limner's methods, in alphabetical order.
 
-    Each has "name", "title", "arxiv", "source" (the paper in Markdown), "year", "scope" (kinds of subjects),
-    "framework", "together" (whether many subjects learn in one pass), "measured" (H, F, T, seconds and bytes on the
-    base's own bench; empty where it was not measured), "full_size", "same", "full_size_source", and "settings"
-    (name -> default, help).
+    Each has "name", "title", "arxiv", "source" (the paper in Markdown), "year", "scope" (kinds of subjects), "reads"
+    (names of the conditions that its concepts read), "framework", "together" (whether many subjects learn in one pass),
+    "measured" (H, F, T, seconds and bytes on the base's own bench; empty where it was not measured), "full_size",
+    "same", "full_size_source", and "settings" (name -> default, help).
     """
     rows, results = [], measured(base)
     for name, function in methods().items():
         about = card(function)
         rows.append({
             "name": name, "title": about.title, "arxiv": about.arxiv, "source": about.source, "year": about.year,
-            "scope": list(about.scope), **facts_of_method(name), "measured": results.get(name, {}),
+            "scope": list(about.scope), "reads": list(about.reads), **facts_of_method(name),
+            "measured": results.get(name, {}),
             "full_size": dict(about.full_size), "same": list(about.same), "full_size_source": about.full_size_source,
             "settings": {s.name: {"default": s.default, "help": s.help} for s in settings(function)},
         })  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.core.base import Base
+    from limner.engine.steps import PaintStep
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,18 @@ class Order:
 
 
 def paint_many(
-    base: Base, orders: Sequence[Order], *, settings: PaintSettings | None = None, hot: Concepts | None = None
+    base: Base,
+    orders: Sequence[Order],
+    *,
+    settings: PaintSettings | None = None,
+    hot: Concepts | None = None,
+    watch: Callable[[PaintStep, Sequence[int]], object] | None = None,
 ) -> Pictures:
     """Paint pictures of different concepts in the same batches, each row with its own concept.
 
     The pictures are those of `paint` for each order, up to rounding, since a few sums are taken in another order.
-    Concepts given as files are read through the cache `hot`. Raises `InputError` for a concept whose recipe has no
+    Concepts given as files are read through the cache `hot`. `watch` gets every step of sampling, with the numbers of
+    the orders whose pictures are its rows. Raises `InputError` for a concept whose recipe has no
     stacked form or acts during sampling.
     """
     settings = settings or PaintSettings()
@@ -73,7 +81,8 @@ def paint_many(
         for part in _batches(adapters, settings.batch):
             with attach_orders(base, [adapters[k] for k in part]) as adapted:
                 prompts = [adapted.aliased(place, orders[k].prompt) for place, k in enumerate(part)]
-                pixels = painted(adapted, prompts, [orders[k].seed for k in part], settings)
+                seen = functools.partial(_seen, watch, part) if watch else None
+                pixels = painted(adapted, prompts, [orders[k].seed for k in part], settings, watch=seen)
                 images.update(zip(part, to_images(pixels), strict=True))
     return Pictures(
         Picture(
@@ -86,6 +95,10 @@ def paint_many(
         )
         for image, order, concept in zip((images[k] for k in range(len(orders))), orders, whose, strict=True)
     )
+
+
+def _seen(watch: Callable[[PaintStep, Sequence[int]], object], part: Sequence[int], at: PaintStep) -> None:
+    watch(at, part)
 
 
 class AdaptedRows(AdaptedBase):

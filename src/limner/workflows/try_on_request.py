@@ -12,7 +12,8 @@ from limner.errors import InputError, UnknownName
 
 from .events import Event, Message, Note
 from .opening import open_base, plan_memory
-from .swap_request import cut_photo, opened_photo, saved
+from .photo import cut_photo, opened_photo
+from .swap_request import saved
 
 if TYPE_CHECKING:
     from PIL import Image

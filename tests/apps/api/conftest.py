@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,14 +18,49 @@ from starlette.testclient import TestClient
 
 from limner.apps.api.app import create_app
 from limner.apps.api.config import Config, Limits
+from limner.apps.api.serve import StudioServer, listen, make_server
 from limner.apps.api.services import Services
 from limner.apps.jobs.counters import Counters
 from limner.apps.jobs.gather import Painted, PaintOrder
+from limner.apps.jobs.partials import Partials
 from limner.apps.jobs.tables import Concept
 from limner.apps.jobs.users import create_token, create_user, user_named
 from limner.core.picture import Picture
 
 ADDRESS = "http://127.0.0.1:7860"
+
+
+@contextmanager
+def running(config: Config) -> Iterator[tuple[str, StudioServer, Services]]:
+    """A server that runs in a thread: its address, the server, its services."""
+    up = threading.Event()
+    server = make_server(config, up.set)
+    with listen("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        assert up.wait(20)
+        services = server.config.app.state.services  # type: ignore[union-attr]
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}", server, services
+        finally:
+            server.handle_exit(signal.SIGTERM, None)
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def add_learned(services: Services, concept: Any, folder: Path) -> str:
+    """Add a concept that was learned, of the server's one user; return its id."""
+    about = {"handle": concept.handle, "noun": concept.subject["noun"], "method": concept.method, "base": "pocket"}
+    about |= {"kind": concept.subject["kind"], "name": concept.handle.strip("<>")}
+    file = concept.save(folder / f"{about['name']}.safetensors")
+    with services.database.session() as session:
+        header = {"method": concept.method, "subject": concept.subject}
+        sha256 = services.files.put_file(file)
+        assert services.me is not None
+        row = Concept(owner_id=services.me.id, sha256=sha256, header=header, **about)
+        session.add(row)
+        session.flush()
+        return row.id
 
 
 @dataclass
@@ -57,9 +95,12 @@ class FlatPainter:
         self.orders: list[PaintOrder] = []
         self.fails: Exception | None = None
 
-    def submit(self, order: PaintOrder) -> Future[Painted]:
+    def submit(self, order: PaintOrder, *, partials: Partials | None = None) -> Future[Painted]:
         self.orders.append(order)
         future: Future[Painted] = Future()
+        if partials is not None:
+            for number in range(min(partials.count, order.steps - 1)):
+                partials.take(number, Image.new("RGB", (64, 64), (order.seed % 256, number, 0)))
         if self.fails is not None:
             future.set_exception(self.fails)
             return future

@@ -217,6 +217,44 @@ def test_a_stream_sends_each_picture_and_ends(client: TestClient) -> None:
         assert image_of(events[0]).size == (64, 64)
 
 
+def events_of(text: str) -> list[dict[str, Any]]:
+    """The events of a stream, without its end."""
+    return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: {")]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize(("path", "name"), [(GENERATE, "image_generation"), (EDIT, "image_edit")])
+def test_a_stream_sends_as_many_partial_pictures_as_are_wanted(
+    client: TestClient, path: str, name: str, count: int
+) -> None:
+    fields = {"prompt": "x", "n": 2, "seed": 5, "size": "32x32", "partial_images": count, "stream": True}
+    files = {"image": ("a.png", png())}
+    sent: Any = {"json": fields} if path == GENERATE else {"data": fields, "files": files}
+    events = events_of(client.post(path, **sent).text)
+    partial = [event for event in events if event["type"] == f"{name}.partial_image"]
+    order = [(event["index"], event["partial_image_index"]) for event in partial]
+    assert sorted(order) == [(index, number) for index in range(2) for number in range(count)]
+    first = next((event for event in partial if event["partial_image_index"] == 0), None)
+    if first is not None:
+        image = image_of(first)
+        assert (image.size, first["size"], first["output_format"]) == ((32, 32), "32x32", "png")
+        assert image.getpixel((3, 3)) == (5 + first["index"], 0, 0)
+    done = [event for event in events if event["type"] == f"{name}.completed"]
+    assert [event["index"] for event in done] == [0, 1]
+    assert all(events.index(event) < events.index(done[event["index"]]) for event in partial)
+    assert not any("partial" in note for event in done for note in event["notes"])
+
+
+def test_fewer_partial_pictures_than_wanted_are_said(client: TestClient) -> None:
+    fields = {"prompt": "x", "partial_images": 3, "num_inference_steps": 2}
+    (partial, done) = events_of(client.post(GENERATE, json={**fields, "stream": True}).text)
+    assert partial["partial_image_index"] == 0
+    assert "1 of 3 partial pictures were sent: fewer steps are sampled" in done["notes"][0]
+    answer = client.post(GENERATE, json=fields).json()
+    assert "0 of 3 partial pictures were sent: they come in a stream alone" in answer["notes"][0]
+    assert client.post(GENERATE, json={**fields, "partial_images": 4}).status_code == 400
+
+
 def test_errors_of_painting_are_answered_and_streamed(client: TestClient) -> None:
     painter = painter_of(client)
     painter.fails = PromptError("the prompt names <bo>, which no concept answers to")

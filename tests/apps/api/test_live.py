@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,21 +19,21 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageStat
 from starlette.testclient import TestClient
 
 import limner
 from limner.apps.api.app import create_app
 from limner.apps.api.config import Config, Limits
-from limner.apps.api.serve import StudioServer, listen, make_server
+from limner.apps.api.serve import StudioServer, listen
 from limner.apps.cli.main import main
 from limner.apps.jobs.database import open_database
-from limner.apps.jobs.tables import Concept, Job, now
+from limner.apps.jobs.tables import Job, now
 from limner.apps.jobs.users import count_tokens
 from limner.core.subject import Subject
 from limner.errors import InputError
 
-from .conftest import png
+from .conftest import add_learned, png, running
 
 
 @pytest.fixture(scope="module")
@@ -42,25 +41,9 @@ def live(base: Any, rex: Subject, tmp_path_factory: pytest.TempPathFactory) -> I
     """A server's address, and the server; its user has the concept rex."""
     folder = tmp_path_factory.mktemp("studio")
     limits = Limits(idle_seconds=0.5, head_seconds=0.5)
-    up = threading.Event()
-    server = make_server(Config(data=folder, port=0, quiet=True, limits=limits), up.set)
-    with listen("127.0.0.1", 0) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        assert up.wait(20)
-        services = server.config.app.state.services  # type: ignore[union-attr]
-        services.painter.bases.open_base = lambda choice: base
-        concept = limner.learn(base, rex, method="textual_inversion", steps=2)
-        file = concept.save(folder / "rex.safetensors")
-        with services.database.session() as session:
-            about = {"handle": concept.handle, "noun": "dog", "method": concept.method, "base": "pocket"}
-            header = {"method": concept.method, "subject": concept.subject}
-            sha256 = services.files.put_file(file)
-            session.add(Concept(owner_id=services.me.id, name="rex", sha256=sha256, header=header, **about))
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", server
-        server.handle_exit(signal.SIGTERM, None)
-        thread.join(20)
-        assert not thread.is_alive()
+    with running(Config(data=folder, port=0, quiet=True, limits=limits)) as (address, server, services):
+        add_learned(services, limner.learn(base, rex, method="textual_inversion", steps=2), folder)
+        yield address, server
 
 
 @pytest.fixture
@@ -78,6 +61,11 @@ def difference(one: Image.Image, other: Image.Image) -> int:
     """The largest difference of two pictures, of 255."""
     extrema: Any = ImageChops.difference(one.convert("L"), other.convert("L")).getextrema()
     return int(extrema[1])
+
+
+def mean_difference(one: Image.Image, other: Image.Image) -> float:
+    """The mean absolute difference of two pictures, of 255."""
+    return float(ImageStat.Stat(ImageChops.difference(one.convert("L"), other.convert("L"))).mean[0])
 
 
 FEW: dict[str, Any] = {"num_inference_steps": 2, "seed": 3}
@@ -119,6 +107,59 @@ def test_openais_client_reads_a_stream(openai_client: openai.OpenAI) -> None:
         )
     )
     assert [event.type for event in edits] == ["image_edit.completed"]
+
+
+def test_openais_client_reads_partial_pictures_that_come_nearer(openai_client: openai.OpenAI) -> None:
+    how: dict[str, Any] = {"seed": 3, "num_inference_steps": 8}
+    about: dict[str, Any] = {"prompt": "a dog on a beach", "model": "rex", "stream": True, "partial_images": 3}
+    events: list[Any] = list(openai_client.images.generate(**about, extra_body=how))
+    assert [event.type for event in events] == ["image_generation.partial_image"] * 3 + ["image_generation.completed"]
+    assert [event.partial_image_index for event in events[:3]] == [0, 1, 2]
+    *partial, whole = (opened(event.b64_json) for event in events)
+    assert {image.size for image in partial} == {whole.size}
+    far = [mean_difference(image, whole) for image in partial]
+    assert far[0] > far[1] > far[2] > 0
+    # partial pictures leave the picture as it is
+    plain: Any = openai_client.images.generate(prompt=about["prompt"], model="rex", extra_body=how)
+    assert difference(opened(plain.data[0].b64_json), whole) <= 2
+
+
+def test_openais_client_reads_partial_pictures_of_an_edit(openai_client: openai.OpenAI) -> None:
+    mask = Image.new("RGBA", (200, 160), "black")
+    mask.paste((0, 0, 0, 0), (20, 20, 100, 100))
+    buffer = io.BytesIO()
+    mask.save(buffer, "PNG")
+    files: dict[str, Any] = {"image": ("a.png", png("green", (200, 160))), "mask": ("m.png", buffer.getvalue())}
+    how = {"num_inference_steps": 6, "seed": 1}
+    events: list[Any] = list(
+        openai_client.images.edit(**files, prompt="a dog", stream=True, partial_images=2, extra_body=how)
+    )
+    assert [event.type for event in events] == ["image_edit.partial_image"] * 2 + ["image_edit.completed"]
+    for event in events:
+        image = opened(event.b64_json)
+        assert image.size == (200, 160)
+        assert image.getpixel((190, 150)) == (0, 128, 0)  # outside of the mask
+        assert image.getpixel((60, 60)) != (0, 128, 0)
+
+
+def test_partial_pictures_of_a_batch_are_each_its_own(live: tuple[str, StudioServer]) -> None:
+    """Requests that are painted together get partial pictures of their own picture alone."""
+
+    def stream(k: int) -> list[dict[str, Any]]:
+        fields = {"prompt": "a dog", "model": ("rex", "pocket")[k % 2], "stream": True, "partial_images": k % 3}
+        body = {**fields, "num_inference_steps": 6, "seed": k}
+        text = httpx.post(f"{live[0]}/v1/images/generations", json=body, timeout=60).raise_for_status().text
+        return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+
+    with ThreadPoolExecutor(6) as pool:
+        streams = list(pool.map(stream, range(6)))
+    assert max(events[-1]["metrics"]["pictures_in_batch"] for events in streams) > 1
+    wholes = [opened(events[-1]["b64_json"]) for events in streams]
+    for k, events in enumerate(streams):
+        assert len(events) == k % 3 + 1
+        if k % 3 == 2:
+            last = opened(events[-2]["b64_json"])
+            assert min(range(6), key=lambda other: mean_difference(last, wholes[other])) == k
 
 
 def test_openais_client_raises_its_own_errors(openai_client: openai.OpenAI) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from limner.apps.jobs.access import NotFound, share
+from limner.apps.jobs.conditions import Networks
 from limner.apps.jobs.database import Database, open_database
 from limner.apps.jobs.files import Files, open_files
 from limner.apps.jobs.payloads import Plan, check_payload, plan
@@ -96,10 +97,11 @@ def test_concepts_pictures_and_masks_get_places_in_the_jobs_folder(world: World)
         "regions": {"<rex>": world.mask},
         "conditions": {"depth": world.sha256},
     }
-    made = world.plan("paint", payload)
+    made = world.plan("paint", payload, networks=Networks({"depth": "/networks/depth"}))
     request = made.request
     assert isinstance(request, PaintRequest)
     assert request.scale == (0.5,)
+    assert request.controls == {"depth": "/networks/depth"}
     places = {request.concepts[0].path, request.onto, request.where, request.conditions["depth"]}
     assert places | {Path(request.regions["<rex>"])} == set(made.files)
     assert all(Path("/work/job/in") in path.parents for path in made.files)

@@ -23,7 +23,7 @@ from .conftest import Studio, Two
 PAGES = (
     *("/", "/home/jobs", "/teach", "/jobs", "/jobs/queue", "/concepts", "/concepts?q=re", "/compare", "/paint"),
     *("/gallery", "/gallery?q=a&favourites=true&every=true&page=1", "/chat", "/bench", "/report", "/hardware"),
-    *("/hardware/now", "/settings"),
+    *("/hardware/now", "/settings", "/swap", "/try-on"),
 )
 OF_ROWS = (
     *("/teach/{subject}", "/teach/{subject}/report", "/teach/{subject}/plan?goal=0", "/teach/{subject}/plan?goal=2"),
@@ -32,6 +32,7 @@ OF_ROWS = (
     *("/paint?concept={concept}", "/paint?like={picture}&again=refine"),
     *("/paint?like={picture}&again=variations", "/paint/{queued}", "/gallery?board={board}", "/pictures/{picture}"),
     *("/chat/{conversation}", "/chat/{conversation}/talk"),
+    *("/swap?photo={picture}", "/swap?concept={concept}", "/try-on?photo={picture}"),
 )
 FILES = (
     *("/pictures/{picture}/small", "/pictures/{picture}/whole", "/photos/{photo}/small", "/concepts/{concept}/file"),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from limner.apps.jobs.conditions import Networks
 from limner.apps.jobs.tables import Picture
 from limner.apps.studio.canvases import extended, rectangle
 from limner.apps.studio.paint import box_in_percent
 from limner.core.picture import Picture as Painted
 
-from .conftest import Studio
+from .conftest import Studio, open_server, services_of
 from .rows import png
 
 
@@ -83,11 +85,22 @@ def test_a_rectangle_outside_of_the_picture_is_an_error() -> None:
         rectangle((10, 10), (1.0, 0.0, 0.5, 0.5))
 
 
-def test_conditions_need_name_and_picture(studio: Studio) -> None:
+def test_conditions_need_name_and_picture_and_somebody_who_reads_them(studio: Studio, tmp_path: Path) -> None:
     files = {"condition_file": ("e.png", png("black"), "image/png")}
-    payload = paint(studio, {"condition": "edges"}, files=files)
-    assert studio.services.files.has(payload["conditions"]["edges"])
-    assert studio.post("/paint", {"prompt": "a dog", "condition": "edges"}).status_code == 400
+    more = {"condition2_file": ("m.png", png("white"), "image/png")}
+    networks = Networks({"edges": str(tmp_path), "pose": str(tmp_path)})
+    with open_server(tmp_path / "studio", networks=networks) as client:
+        able = Studio(client, services_of(client), {})
+        form = {"prompt": "a dog", "condition": "edges", "condition2": "pose"}
+        payload = paint(able, form, files=files | more)
+        assert set(payload["conditions"]) == {"edges", "pose"}
+        assert all(able.services.files.has(each) for each in payload["conditions"].values())
+        assert able.post("/paint", form, files=files).status_code == 400
+        assert "Read by every painting: edges, pose." in able.get("/paint").text
+    answer = studio.post("/paint", {"prompt": "a dog", "condition": "edges"}, files=files)
+    assert answer.status_code == 400
+    assert "nothing reads the condition" in answer.text
+    assert "None of your likenesses is known to read a condition" in studio.get("/paint").text
 
 
 @pytest.mark.parametrize(

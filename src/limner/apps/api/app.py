@@ -25,13 +25,25 @@ from .images import routes as images
 from .limits import BodyLimits
 from .logs import set_up_logs
 from .middleware import HttpMiddleware
-from .routes import boards, concepts, conversations, jobs, methods, pictures, references, scores, subjects, users
+from .routes import (
+    boards,
+    concepts,
+    conversations,
+    jobs,
+    methods,
+    photos,
+    pictures,
+    references,
+    scores,
+    subjects,
+    users,
+)
 from .services import Services, close_services, open_services
 from .uploads import close_form
 
 MODULES = (
     *(health, docs_page, images, subjects, references, concepts, jobs, pictures, boards, scores, users, conversations),
-    methods,
+    *(methods, photos),
 )
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 log = structlog.get_logger("limner.api")

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from limner.apps.jobs.conditions import NONE, Networks
 from limner.apps.jobs.retention import Keep
 from limner.errors import InputError
 from limner.workflows.requests import BaseChoice
@@ -49,6 +50,7 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 7860
     base: BaseChoice = field(default_factory=BaseChoice)
+    networks: Networks = NONE  # for conditions, beside those that the base and concepts have
     workers: int = 1  # whether this process works on jobs, 0 or 1; with 0, `limner worker` does the work
     one_base: bool = False  # whether training and painting share one copy of the base, and take turns
     llm: str = ""  # URL of an OpenAI-compatible server whose model reads conversations; empty: the grammar

@@ -31,6 +31,8 @@ Caption = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(ch
 Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(check_line)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(check_line)]
 Id = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
+Stored = Annotated[str, StringConstraints(pattern="^([0-9a-f]{32}|[0-9a-f]{64})$")]
+"""A picture by its id, or by the SHA-256 of its content."""
 Seed = Annotated[int, Field(ge=0, lt=2**31 - 16)]  # room for the seeds of further pictures in 32 bits
 Word = Annotated[str, Query(max_length=200), AfterValidator(check_line)]
 """A text in the query of an address."""

@@ -51,6 +51,7 @@ class Workers:
                 bases=painter.lease if kind == "quick" or config.one_base else None,
                 turns=painter.bases.turns if kind == "slow" and config.one_base else None,
                 base_choices=(config.base,),
+                networks=config.networks,
                 kinds=kinds,
                 keep=config.keep,
                 llm=config.llm,

@@ -10,6 +10,7 @@ from typing import Any
 
 from limner.core.escaping import terminal_text
 from limner.core.method import settings
+from limner.errors import InputError
 from limner.methods import find
 from limner.workflows.requests import BaseChoice, ConceptChoice
 
@@ -61,6 +62,20 @@ def roles_of(given: argparse.Namespace) -> dict[str, str]:
 def settings_of(given: argparse.Namespace) -> dict[str, Any]:
     """The method's settings that were given as flags."""
     return {s.name: value for s in settings(find(given.asked)) if (value := getattr(given, s.name)) is not None}
+
+
+def named_values(flag: str, given: list[str], example: str) -> dict[str, str]:
+    """NAME=VALUE words as a mapping. Raises `InputError` for a word of another form, and for a name that is given
+    twice."""
+    values: dict[str, str] = {}
+    for word in given:
+        name, _, value = (part.strip() for part in word.partition("="))
+        if not name or not value:
+            raise InputError(f"{flag} takes NAME=VALUE, such as {example}, not {word!r}")
+        if name.strip("<>") in (other.strip("<>") for other in values):
+            raise InputError(f"{flag} is given {name!r} twice; once is enough")
+        values[name] = value
+    return values
 
 
 def out(given: argparse.Namespace, value: Any, text: str) -> None:

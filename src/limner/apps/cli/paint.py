@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from limner.errors import FileError, InputError
 from limner.workflows.requests import PaintRequest
 
-from .common import choice_of, concept_choice
+from .common import choice_of, concept_choice, named_values
 from .flags import add_base, add_command, add_trust, at_least
 from .rendering import render
 
@@ -206,32 +206,18 @@ def request_of(given: argparse.Namespace) -> PaintRequest:
         start=given.start,
         any_base=given.any_base,
         layout=given.regions,
-        regions=_pairs("--region", given.region, "rex=left or bo=0.5,0,1,1"),
-        views=_pairs("--view", given.view, "rex=90 or bo=45,10"),
+        regions=named_values("--region", given.region, "rex=left or bo=0.5,0,1,1"),
+        views=named_values("--view", given.view, "rex=90 or bo=45,10"),
         compose=given.compose,
         background=given.background,
-        conditions={name: Path(file) for name, file in _pairs("--condition", files, "depth=depth.png").items()},
+        conditions={name: Path(file) for name, file in named_values("--condition", files, "depth=depth.png").items()},
         like=given.like,
         computed=tuple(word for word in given.condition if "=" not in word),
-        estimators=_pairs("--estimator", given.estimator, "depth=FOLDER"),
-        controls=_pairs("--control", given.control, "depth=FOLDER"),
+        estimators=named_values("--estimator", given.estimator, "depth=FOLDER"),
+        controls=named_values("--control", given.control, "depth=FOLDER"),
         frames=given.frames,
         motion=given.motion,
     )
-
-
-def _pairs(flag: str, given: list[str], example: str) -> dict[str, str]:
-    """NAME=VALUE words as a mapping. Raises `InputError` for a word of another form, and for a name that is given
-    twice."""
-    values: dict[str, str] = {}
-    for word in given:
-        name, _, value = (part.strip() for part in word.partition("="))
-        if not name or not value:
-            raise InputError(f"{flag} takes NAME=VALUE, such as {example}, not {word!r}")
-        if name.strip("<>") in (other.strip("<>") for other in values):
-            raise InputError(f"{flag} is given {name!r} twice; once is enough")
-        values[name] = value
-    return values
 
 
 def _prompts(given: argparse.Namespace) -> list[str]:

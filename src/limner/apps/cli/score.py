@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from limner.workflows.events import ConceptScored
+from limner.workflows.events import ConceptScored, PictureScored
 from limner.workflows.requests import ScoreRequest
 
 from .common import choice_of, concept_choice, roles_of
@@ -30,6 +30,14 @@ def add_to(commands: Any) -> None:
         help="file or folder of other pictures of the subject; without them, subject fidelity is overestimated",
     )
     parser.add_argument("--prompts", nargs="+", help="prompts that name the subject (default: ten of the pocket world)")
+    parser.add_argument(
+        "--pictures",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="score these pictures by the concept, and paint none; --prompts then gives one for each, or one for all",
+    )
     parser.add_argument("-n", "--count", type=at_least(1), default=2, help="pictures of each prompt")
     parser.add_argument("--out", type=Path, help="folder for sheets of the painted pictures")
     add_encoders(parser)
@@ -44,9 +52,10 @@ def score(given: argparse.Namespace) -> None:
         seed=given.seed,
         count=given.count,
         prompts=tuple(given.prompts or ()),
+        pictures=tuple(given.pictures),
         photos=given.photos,
         held_out=given.held_out,
         out=given.out,
         encoders=roles_of(given),
     )
-    render(request, given, quiet=(ConceptScored,))
+    render(request, given, quiet=(ConceptScored, PictureScored))

@@ -10,7 +10,7 @@ from limner.errors import InputError
 
 from .common import choice_of
 from .flags import add_base_settings, add_command, add_llm, at_least, check_llm
-from .worker import add_keep, add_places, keep_of, needs_studio, places_of
+from .worker import add_keep, add_networks, add_places, keep_of, needs_studio, networks_of, places_of
 
 if TYPE_CHECKING:
     from limner.apps.api.config import Config
@@ -43,6 +43,7 @@ def add_to(commands: Any) -> None:
     add_llm(parser)
     _add_login(parser)
     parser.add_argument("--base", default="pocket", help="base of all pictures: pocket, a folder, a file, or a hub id")
+    add_networks(parser)
     add_base_settings(parser)
 
 
@@ -94,6 +95,7 @@ def config_of(given: argparse.Namespace) -> Config:
         host=given.host.strip("[]"),
         port=given.port,
         base=choice_of(given),
+        networks=networks_of(given),
         workers=given.workers,
         one_base=given.one_base,
         keep=keep_of(given),

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError, MissingExtra, UnknownName
 
-from .common import say
+from .common import named_values, say
 from .flags import add_command, add_llm, check_llm
 
 if TYPE_CHECKING:
+    from limner.apps.jobs.conditions import Networks
     from limner.apps.jobs.retention import Keep
     from limner.workflows.requests import BaseChoice
 
@@ -35,6 +36,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
     add_keep(parser)
     add_llm(parser)
+    add_networks(parser)
     parser.add_argument("--ray", metavar="URL", help="run workers on this Ray cluster: ray://HOST:10001, auto or local")
     parser.add_argument("--workers", type=int, default=1, help="with --ray: number of workers (default: 1)")
     parser.add_argument("--gpus", type=float, default=0.0, help="with --ray: GPUs of each worker (default: 0)")
@@ -81,6 +83,37 @@ def keep_of(given: argparse.Namespace) -> Keep:
     return Keep(job_days=given.keep_jobs, audit_days=given.keep_audit)
 
 
+def add_networks(parser: Any) -> None:
+    """Flags for the networks of conditions, which a server offers to everybody."""
+    parser.add_argument(
+        "--control",
+        nargs="+",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="folders of ControlNets and T2I-Adapters in diffusers' layout, by the condition that each reads",
+    )
+    parser.add_argument(
+        "--estimator",
+        nargs="+",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="folders of networks that compute conditions from a picture, by condition",
+    )
+
+
+def networks_of(given: argparse.Namespace) -> Networks:
+    """The networks that the flags name. Raises `InputError` for a folder that is not there."""
+    from limner.apps.jobs.conditions import Networks
+
+    named = {flag: named_values(f"--{flag}", getattr(given, flag), "depth=FOLDER") for flag in ("control", "estimator")}
+    for flag, folders in named.items():
+        for name, folder in folders.items():
+            folders[name] = str(Path(folder).expanduser().absolute())
+            if not Path(folders[name]).is_dir():
+                raise InputError(f"--{flag}: there is no folder {folder}; expected that of a network")
+    return Networks(named["control"], named["estimator"])
+
+
 def places_of(given: argparse.Namespace) -> tuple[Path, str, str]:
     """The studio's folder, the URL of its database and that of its file store."""
     standard = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "limner"
@@ -100,7 +133,7 @@ def work(given: argparse.Namespace) -> None:
             raise UnknownName("kind of job", kind, KINDS)
     check_llm(given)
     about: dict[str, Any] = {"base_choices": _bases(given), "kinds": given.kinds or None, "keep": keep_of(given)}
-    about |= {"llm": given.llm, "llm_model": given.llm_model}
+    about |= {"networks": networks_of(given), "llm": given.llm, "llm_model": given.llm_model}
     data, place, store = places_of(given)
     about["data"] = data / "work"
     if given.ray:

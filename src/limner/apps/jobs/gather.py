@@ -18,6 +18,8 @@ from limner.workflows.requests import ConceptChoice, PaintRequest, PictureChoice
 if TYPE_CHECKING:
     from limner.core.picture import Picture
 
+    from .partials import Partials
+
 
 class Busy(LimnerError):
     """The queue is full. `retry_after` is the number of seconds after which there should be room."""
@@ -89,6 +91,7 @@ class Ticket:
 
     order: PaintOrder
     arrived: float  # on the queue's clock
+    partials: Partials | None = None  # partial pictures to send while it is painted
     future: Future[Painted] = field(default_factory=Future)
 
 
@@ -125,7 +128,7 @@ class Waiting:
         with self.changed:
             return sum(len(tickets) for tickets in self._by_user.values())
 
-    def add(self, order: PaintOrder, *, seconds_each: float = 1.0) -> Ticket:
+    def add(self, order: PaintOrder, *, seconds_each: float = 1.0, partials: Partials | None = None) -> Ticket:
         """Put an order in the queue. Raises `Busy` where the queue, or this user's part of it, is full; `seconds_each`
         is the time that one picture takes, for its `retry_after`."""
         with self.changed:
@@ -138,7 +141,7 @@ class Waiting:
                 raise Busy(f"{len(own)} of your pictures wait already; order more when some are painted", seconds_each)
             if number >= self.most_waiting:
                 raise Busy(f"{number} pictures wait already; order again later", max(1.0, number / 4 * seconds_each))
-            ticket = Ticket(order, self.clock())
+            ticket = Ticket(order, self.clock(), partials)
             self._by_user.setdefault(order.user, deque()).append(ticket)
             self.changed.notify_all()
             return ticket

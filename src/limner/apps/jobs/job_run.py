@@ -19,6 +19,7 @@ from limner.workflows.controls import Controls
 from limner.workflows.requests import BaseChoice, ConverseRequest
 
 from .checkpoints import JobFolder, discard_checkpoint
+from .conditions import Networks
 from .database import Database
 from .files import Files
 from .heartbeat import AWAY, Heartbeat
@@ -47,6 +48,7 @@ class Host(Protocol):
     bases: Callable[[], AbstractContextManager[Callable[[BaseChoice], Any]]]
     turns: Turns | None
     base_choices: Sequence[BaseChoice]
+    networks: Networks
     lease: float
     shares: bool
     checkpoint_seconds: float
@@ -132,6 +134,7 @@ class JobRun:
                 *(session, user, job.kind, job.payload),
                 folder=folder.path,
                 bases=self.worker.base_choices,
+                networks=self.worker.networks,
                 again=again,
                 skip=self.progress.skip if job.kind == "paint" else 0,
             )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -18,11 +19,14 @@ from limner.workflows.paint import check_prompts, check_scale, painting
 from limner.workflows.paint_many import Order, has_whole_weights, paint_many, why_alone
 from limner.workflows.paint_request import base_choice, paint_settings, painting_arguments
 
+from .partials import Watcher
+
 if TYPE_CHECKING:
     from limner.core.picture import Picture
     from limner.workflows.requests import BaseChoice
 
     from .gather import PaintOrder
+    from .partials import Partials
 
 
 class Outcome(NamedTuple):
@@ -50,10 +54,16 @@ class _Checked:
 
 
 def paint_batch(
-    orders: Sequence[PaintOrder], *, open_base: Callable[[BaseChoice], Any], hot: Concepts, most: int
+    orders: Sequence[PaintOrder],
+    *,
+    open_base: Callable[[BaseChoice], Any],
+    hot: Concepts,
+    most: int,
+    partials: Mapping[int, Partials] = MappingProxyType({}),
 ) -> Iterator[Outcome]:
     """Paint orders with equal settings, at most `most` pictures in a run, and yield each as it is done. An error of one
-    order, such as a damaged file, does not stop the others."""
+    order, such as a damaged file, does not stop the others. `partials` are wanted while orders are painted, by their
+    numbers."""
     by_choice: dict[BaseChoice, list[tuple[int, PaintOrder, list[Concept]]]] = {}
     for number, order in enumerate(orders):
         try:
@@ -69,7 +79,7 @@ def paint_batch(
         except Exception as error:  # it belongs to the orders on this base
             yield from (Outcome(number, error, 1) for number, _, _ in own)
         else:
-            yield from _paint_on(base, own, hot, most)
+            yield from _paint_on(base, own, hot, most, partials)
 
 
 def _choice(order: PaintOrder, concepts: Sequence[Concept]) -> BaseChoice:
@@ -79,7 +89,11 @@ def _choice(order: PaintOrder, concepts: Sequence[Concept]) -> BaseChoice:
 
 
 def _paint_on(
-    base: Any, orders: Iterable[tuple[int, PaintOrder, list[Concept]]], hot: Concepts, most: int
+    base: Any,
+    orders: Iterable[tuple[int, PaintOrder, list[Concept]]],
+    hot: Concepts,
+    most: int,
+    partials: Mapping[int, Partials],
 ) -> Iterator[Outcome]:
     together: dict[str, list[_Checked]] = {}
     alike: dict[tuple[Any, ...], list[_Checked]] = {}
@@ -95,10 +109,10 @@ def _paint_on(
             alike.setdefault(checked.same if checked.mixes else (number,), []).append(checked)
     for group in together.values():
         for start in range(0, len(group), most):
-            yield from _halved(lambda part: _rows(base, part, hot), group[start : start + most])
+            yield from _halved(lambda part: _rows(base, part, hot, partials), group[start : start + most])
     for group in alike.values():
         for start in range(0, len(group), most):
-            yield from _halved(lambda part: _one_concept(base, part, hot), group[start : start + most])
+            yield from _halved(lambda part: _one_concept(base, part, hot, partials), group[start : start + most])
 
 
 def _check(base: Any, number: int, order: PaintOrder, concepts: list[Concept], hot: Concepts) -> _Checked:
@@ -150,21 +164,30 @@ def _halved(paint: Callable[[Sequence[_Checked]], list[Picture]], part: Sequence
     yield from _halved(paint, part[middle:])
 
 
-def _rows(base: Any, part: Sequence[_Checked], hot: Concepts) -> list[Picture]:
+def _rows(base: Any, part: Sequence[_Checked], hot: Concepts, partials: Mapping[int, Partials]) -> list[Picture]:
     """Pictures of different concepts, in one run."""
     settings = replace(paint_settings(part[0].order.request), batch=len(part))
     orders = [
         Order(one.order.prompt, one.concepts[0] if one.concepts else None, one.order.seed, one.order.scale)
         for one in part
     ]
-    return paint_many(base, orders, settings=settings, hot=hot)
+    wanted = _wanted(part, partials)
+    return paint_many(base, orders, settings=settings, hot=hot, watch=Watcher(base, wanted) if wanted else None)
 
 
-def _one_concept(base: Any, part: Sequence[_Checked], hot: Concepts) -> list[Picture]:
+def _wanted(part: Sequence[_Checked], partials: Mapping[int, Partials]) -> dict[int, Partials]:
+    """The partial pictures that these orders want, by their place among them."""
+    return {place: partials[one.number] for place, one in enumerate(part) if one.number in partials}
+
+
+def _one_concept(base: Any, part: Sequence[_Checked], hot: Concepts, partials: Mapping[int, Partials]) -> list[Picture]:
     """Pictures of the same concepts, in one run."""
     order = part[0].order
     arguments, region = painting_arguments(order.request, base)
     arguments["settings"] = replace(arguments["settings"], batch=len(part))
+    if wanted := _wanted(part, partials):
+        watcher = Watcher(base, wanted, region.put_back if region else lambda image: image)
+        arguments["watch"] = lambda at: watcher(at, range(len(part)))
     pictures = painting(
         base,
         [one.order.prompt for one in part],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limner.workflows.requests import BaseChoice
 
     from .paint_batch import Outcome
+    from .partials import Partials
 
 
 class Painter:
@@ -72,14 +73,14 @@ class Painter:
 
     # ---------------------------------------------------------------------------------------------------------- orders
 
-    def submit(self, order: PaintOrder) -> Future[Painted]:
-        """Order a picture. Raises `Busy`, with the seconds to wait, where the queue is full, and `Closed` after
-        `close`."""
+    def submit(self, order: PaintOrder, *, partials: Partials | None = None) -> Future[Painted]:
+        """Order a picture, and perhaps partial pictures while it is painted. Raises `Busy`, with the seconds to wait,
+        where the queue is full, and `Closed` after `close`."""
         with self.waiting.changed:
             if self._closing:
                 raise Closed("the painter is closing: order again once the server is up")
             try:
-                ticket = self.waiting.add(order, seconds_each=self._seconds_each)
+                ticket = self.waiting.add(order, seconds_each=self._seconds_each, partials=partials)
             except Busy:
                 self.counters.refused += 1
                 raise
@@ -181,7 +182,8 @@ class Painter:
         if self.hot is None:
             self.hot = Concepts(limit_bytes=self.hot_bytes)
         orders = [ticket.order for ticket in tickets]
-        return paint_batch(orders, open_base=open_base, hot=self.hot, most=self.waiting.most)
+        partials = {number: ticket.partials for number, ticket in enumerate(tickets) if ticket.partials is not None}
+        return paint_batch(orders, open_base=open_base, hot=self.hot, most=self.waiting.most, partials=partials)
 
     def _answer(self, ticket: Ticket, outcome: Outcome, began: float) -> None:
         if isinstance(outcome.result, Exception):

@@ -12,15 +12,18 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from limner.errors import InputError, UnknownName
-from limner.workflows.requests import BaseChoice, Request, plain_data, read_request
+from limner.workflows.requests import BaseChoice, PaintRequest, Request, plain_data, read_request
 
+from .checks import check_pictures
+from .conditions import NONE, Networks, networks_for
+from .files import Files
 from .layout import Layout
 from .readers import MOST_SEEDS, READERS
 from .reading import Reading
@@ -49,9 +52,10 @@ MOST: Mapping[str, float] = {
     "weights": 16,
     "formats": 8,
     "beside": 8,
+    "pictures": 64,
 }
 """Field of a payload -> its largest number, or its largest length."""
-LISTS = ("concepts", "subjects", "beside", "prompts", "seeds")
+LISTS = ("concepts", "subjects", "beside", "prompts", "seeds", "pictures")
 MAX_DEPTH = 8
 """Largest depth of nested tables in a payload."""
 EXTRA = ("base", "parent", "title")
@@ -79,6 +83,7 @@ def plan(
     *,
     folder: Path = Path("/job"),
     bases: Sequence[BaseChoice] = POCKET,
+    networks: Networks = NONE,
     again: bool = False,
     skip: int = 0,
 ) -> Plan:
@@ -88,11 +93,12 @@ def plan(
         user: the job's owner.
         folder: the job's folder.
         bases: the bases that the server offers, the default one first.
+        networks: the networks that the server adds to them for conditions.
         again: whether an earlier worker may have begun this job in this folder.
         skip: for painting, the number of pictures that are stored already.
 
-    Raises `InputError` for a payload that cannot be read, with the field and what it must be, and `NotFound` for a
-    thing that the owner may not see.
+    Raises `InputError` for a payload that cannot be read, with the field and what it must be, and for a condition that
+    nothing reads; and `NotFound` for a thing that the owner may not see.
     """
     if kind not in READERS:
         raise UnknownName("kind of job", kind, READERS)
@@ -106,19 +112,33 @@ def plan(
     check_method(payload.get("method", ""))
     check_method(payload.get("how", ""))
     check_settings(str(payload.get("method") or payload.get("how") or ""), payload.get("settings", {}))
-    record = {"request": kind, "base": plain_data(_base(reading)), **reading.fields}
+    base = _base(reading)
+    record = {"request": kind, "base": plain_data(base), **reading.fields}
     if skip:
         record["skip"] = skip
     request = read_request(json.dumps(record))
+    if isinstance(request, PaintRequest) and (request.conditions or request.computed):
+        added = networks_for(request.conditions, request.computed, reading.concepts, base, networks)
+        request = replace(request, **added)
     layout = reading.layout
     return Plan(request, layout.files, layout.texts, reading.concepts, reading.subjects, reading.scales)
 
 
 def check_payload(
-    session: Session, user: User, kind: str, payload: Mapping[str, Any], *, bases: Sequence[BaseChoice] = POCKET
+    session: Session,
+    user: User,
+    kind: str,
+    payload: Mapping[str, Any],
+    *,
+    bases: Sequence[BaseChoice] = POCKET,
+    networks: Networks = NONE,
+    files: Files | None = None,
 ) -> dict[str, Any]:
-    """Check a payload before it is submitted, and return it. Raises as `plan`."""
-    plan(session, user, kind, payload, bases=bases)
+    """Check a payload before it is submitted, and return it. With the store of `files`, the shapes of its pictures are
+    checked, too. Raises as `plan`."""
+    planned = plan(session, user, kind, payload, bases=bases, networks=networks)
+    if files is not None:
+        check_pictures(planned.request, lambda place: files.read(planned.files[place]))
     return dict(payload)
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from limner.core.subject import check_name
 from limner.errors import InputError
+from limner.workflows.photo import swap_prompt
 
 from .conversations import PAYLOAD, read_turn
 from .layout import INPUTS
 from .reading import Reading
-from .tables import Subject
+from .tables import Picture, Subject
 
 Reader = Callable[[Reading, bool], None]
 LEARN = (
@@ -34,6 +35,7 @@ SWAP = (
     *("prompt", "source_noun", "source_prompt", "how", "settings", "seed", "count", "steps", "guidance", "negative"),
     "any_base",
 )
+SWAP_WORDS = ("prompt", "source_noun", "source_prompt")
 TRY_ON = ("noun", "method", "seed", "count", "steps", "guidance")
 COMPARE = ("prompts", "steps", "guidance", "negative", "any_base")
 ESTIMATE = ("goal", "method", "settings", "kind", "noun", "num_pictures", "budget", "photographs", "measure")
@@ -162,18 +164,40 @@ def _publish(reading: Reading, again: bool) -> None:
 
 
 def _with_pictures(*names: str, plain: Sequence[str]) -> Reader:
-    """A reader of payloads with pictures in the fields `names`, other values in the fields `plain`, and perhaps a
-    concept."""
+    """A reader of payloads with pictures in the fields `names` and other values in the fields `plain`."""
 
     def read(reading: Reading, again: bool) -> None:
         reading.take(*plain)
         for name in names:
             reading.picture(name)
-        if reading.payload.get("concept"):
-            reading.fields["concept"] = reading.concept(reading.payload["concept"])
         reading.fields |= {"out": str(reading.layout.out), "overwrite": True}
+        if reading.payload.get("parent"):
+            reading.layout.picture(reading.payload["parent"], "parent")
 
     return read
+
+
+def _score(reading: Reading, again: bool) -> None:
+    _one_concept(*SCORE, references="photos")(reading, again)
+    given = reading.payload.get("pictures") or []
+    places = [reading.layout.picture(each, f"pictures/{number:03}") for number, each in enumerate(given)]
+    reading.fields["pictures"] = [str(place) for place in places]
+    if given and not reading.payload.get("prompts"):
+        reading.fields["prompts"] = [_prompt_of(reading, each) for each in given]
+
+
+def _prompt_of(reading: Reading, value: str) -> str:
+    """The prompt that a picture was painted with; empty for stored content, and for a picture without one."""
+    row = reading.layout.session.get(Picture, value) if len(value) == 32 else None
+    return row.prompt if row is not None else ""
+
+
+def _swap(reading: Reading, again: bool) -> None:
+    reading.fields["concept"] = reading.concept(reading.payload.get("concept"))
+    _with_pictures("photo", "where", plain=SWAP)(reading, again)
+    (row,) = reading.concepts
+    prompt, source_noun, source_prompt = (str(reading.payload.get(name) or "") for name in SWAP_WORDS)
+    swap_prompt(prompt, source_noun=source_noun, source_prompt=source_prompt, handle=row.handle, noun=row.noun)
 
 
 def _compare(reading: Reading, again: bool) -> None:
@@ -240,11 +264,11 @@ def _import(reading: Reading, again: bool) -> None:
 READERS: Mapping[str, tuple[Reader, tuple[str, ...]]] = {
     "learn": (_learn, (*LEARN, "subject", "subjects", "together", "name", "after", "beside")),
     "paint": (_paint, (*PAINT, "concepts", "onto", "where", "like", "conditions", "regions")),
-    "score": (_one_concept(*SCORE, references="photos"), (*SCORE, "concept")),
+    "score": (_score, (*SCORE, "concept", "pictures")),
     "check": (_one_concept(*CHECK), (*CHECK, "concept")),
     "export": (_one_concept(*EXPORT, own=True, out=True), (*EXPORT, "concept")),
     "publish": (_publish, (*PUBLISH, "concept")),
-    "swap": (_with_pictures("photo", "where", plain=SWAP), (*SWAP, "photo", "where", "concept")),
+    "swap": (_swap, (*SWAP, "photo", "where", "concept")),
     "try-on": (_with_pictures("person", "garment", "where", plain=TRY_ON), (*TRY_ON, "person", "garment", "where")),
     "compare": (_compare, (*COMPARE, "concepts", "seed", "count", "seeds", "base_too")),
     "look": (_look, ("subject", "which")),

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from limner.workflows import events as ev
+from limner.workflows.requests import PaintRequest
 
 from .concept_rows import add_concepts, concept_id, diagnosis_of, place_states, update_concept
 from .database import Database
@@ -79,6 +80,9 @@ class Results(Made):
                 self.scores, self.diagnosis = dict(event.scores), diagnosis_of(event.diagnosis)
             case ev.CheckDone():
                 self.certificate.append({"what": event.what, "ok": event.ok, "finding": event.finding})
+            case ev.PictureScored():
+                record["picture"] = self.job.payload["pictures"][event.number]
+                record.pop("path")
             case ev.StatePainted():
                 more = {"picture": self._state_painted(event)}
                 record.pop("path")
@@ -184,7 +188,18 @@ class Results(Made):
         parent = self.job.payload.get("parent")
         place, self.num_pictures = f"picture {self.num_pictures}", self.num_pictures + 1
         about = {"prompt": event.prompt, "seed": event.seed, "parent": parent, "place": place, "scores": event.scores}
-        return self.store_picture(event.path, "gallery", self.of_plan(), **about)
+        return self.store_picture(event.path, "gallery", self.of_plan(), settings=self._shown_to_it(), **about)
+
+    def _shown_to_it(self) -> dict[str, Any]:
+        """The pictures that a painting was conditioned on, by the hash of their content, which is kept with it."""
+        request = self.plan.request
+        if not isinstance(request, PaintRequest):
+            return {}
+        given = {name: self.plan.files[path] for name, path in request.conditions.items()}
+        shown: dict[str, Any] = {"condition_pictures": given} if given else {}
+        if request.like:
+            shown |= {"computed_from": self.plan.files[request.like], "computed": list(request.computed)}
+        return shown
 
     def _state(self, event: ev.StateSaved) -> str:
         sha256 = self.store(event.path)
@@ -247,6 +262,8 @@ class Results(Made):
             result = {}
         if self.job.kind == "compare":
             result["rows"] = [{**row, "concept": self._concept_in(row["concept"])} for row in event.result["rows"]]
+        for row, picture in zip(result.get("scored", ()), self.job.payload.get("pictures", ()), strict=False):
+            row["picture"] = picture
         self.result = {**self.shown(result), **({"failure": event.failure} if event.failure else {})}
         paths = [Path(path) for path in event.result.get("files", ())]
         if self.job.kind == "publish":

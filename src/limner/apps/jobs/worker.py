@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from limner.workflows.requests import BaseChoice
 
+from .conditions import NONE, Networks
 from .database import Database
 from .files import Files
 from .heartbeat import AWAY
@@ -56,6 +57,7 @@ class Worker:
         bases: gives the right to use open bases, in place of `open_base`: a painter's `lease`, where both share them.
         turns: the turns in which `bases` are used; a training gives way to others between two updates.
         base_choices: the bases that payloads may name, the default one first.
+        networks: networks for conditions, beside those that bases and concepts have.
         kinds: kinds of jobs to take; None takes all.
         lease: seconds that the worker holds a job after each sign of life.
         shares: whether workers of other machines may resume this one's jobs, so that checkpoints go into the file
@@ -79,6 +81,7 @@ class Worker:
         bases: Callable[[], AbstractContextManager[Callable[[BaseChoice], Any]]] | None = None,
         turns: Turns | None = None,
         base_choices: Sequence[BaseChoice] = POCKET,
+        networks: Networks = NONE,
         kinds: Sequence[str] | None = None,
         lease: float = LEASE,
         shares: bool | None = None,
@@ -93,6 +96,7 @@ class Worker:
         self.data = (data or Path(tempfile.mkdtemp(prefix="limner-worker-"))).resolve()
         self.bases, self.turns = bases or Bases(open_base).held, turns
         self.base_choices: Sequence[BaseChoice] = tuple(base_choices)
+        self.networks = networks
         self.kinds, self.lease = kinds, lease
         self.shares = database.is_postgres if shares is None else shares
         self.checkpoint_seconds = checkpoint_seconds

@@ -27,27 +27,45 @@ MOST_SIDE = 4096
 
 async def canvas_of_form(request: Request, form: FormData) -> dict[str, Any]:
     """`onto`, `where` and `start` of a request to paint; nothing where no picture is chosen."""
-    upload = await read_picture(request, form, "onto_file")
-    mask = await read_picture(request, form, "where_file", mask=True)
-    picture_id = text(form, "onto", most=32)
-    if upload is None and not picture_id:
+    data = await _data_of(request, form, "onto")
+    if data is None:
         return {}
-    data = upload.data if upload else await run_in_threadpool(_bytes_of, request, picture_id)
     payload: dict[str, Any] = {"start": decimal(form, "start", 0.3, least=0, most=1)}
     by = tuple(decimal(form, f"extend-{edge}", 0, least=0, most=100) / 100 for edge in EDGES)
-    box = tuple(
-        decimal(form, f"where-{side}", 0, least=0, most=100) / 100 for side in ("left", "top", "width", "height")
-    )
     if any(by):
         whole, where = await run_in_threadpool(lambda: extended(decoded(data, name="the picture").rgb, by))
         return payload | {"onto": await keep_picture(request, whole), "where": await keep_picture(request, where)}
-    payload["onto"] = await keep_picture(request, data) if upload else picture_id
+    return payload | await _masked(request, form, "onto", data)
+
+
+async def photo_of_form(request: Request, form: FormData, name: str) -> dict[str, str]:
+    """The picture of a field, uploaded or from the gallery, and as `where` its mask, a file or a rectangle: fields of a
+    payload. Nothing where no picture is chosen."""
+    data = await _data_of(request, form, name)
+    return await _masked(request, form, name, data) if data is not None else {}
+
+
+async def _masked(request: Request, form: FormData, name: str, data: bytes) -> dict[str, str]:
+    uploaded = bool(getattr(form.get(f"{name}_file"), "filename", ""))
+    payload = {name: await keep_picture(request, data) if uploaded else text(form, name, most=32)}
+    mask = await read_picture(request, form, "where_file", mask=True)
+    box = tuple(
+        decimal(form, f"where-{side}", 0, least=0, most=100) / 100 for side in ("left", "top", "width", "height")
+    )
     if mask is not None:
         payload["where"] = await keep_picture(request, mask.data)
     elif box[2] and box[3]:
         where = await run_in_threadpool(lambda: rectangle(decoded(data, name="the picture").rgb.size, box))
         payload["where"] = await keep_picture(request, where)
     return payload
+
+
+async def _data_of(request: Request, form: FormData, name: str) -> bytes | None:
+    """The content of a field's uploaded picture, else of the one from the gallery; None where neither is chosen."""
+    if upload := await read_picture(request, form, f"{name}_file"):
+        return upload.data
+    picture_id = text(form, name, most=32)
+    return await run_in_threadpool(_bytes_of, request, picture_id) if picture_id else None
 
 
 def _bytes_of(request: Request, picture_id: str) -> bytes:

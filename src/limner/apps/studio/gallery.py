@@ -22,6 +22,8 @@ from .words import number as short
 
 router = APIRouter(include_in_schema=False)
 PAGE = 48
+KEPT = ("condition_pictures", "computed_from")
+"""Settings that name stored content by its hash, which says nothing to people."""
 ALL_PURPOSES = ("gallery", "sample", "preview", "compare", "state")
 
 
@@ -130,8 +132,12 @@ def facts_of(picture: Picture) -> list[tuple[str, str]]:
     rows = [("Seed", str(picture.seed)), ("Base", picture.base)]
     rows += [(f"Strength of {each.get('name', '')}", short(each.get("scale", 1.0))) for each in picture.concepts]
     for name, value in picture.settings.items():
+        if name in KEPT:
+            continue
         if isinstance(value, dict):
             rows += nested_rows(name, value)
+        elif isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+            rows.append((name, ", ".join(value)))
         elif value not in ("", None, []) and not isinstance(value, list):
             rows.append((name, short(value)))
     # each concept has a strength of its own

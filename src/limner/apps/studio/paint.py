@@ -9,12 +9,14 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from limner.apps.api.routes.common import find_own, find_visible
 from limner.apps.api.routes.pictures import metadata_of
+from limner.apps.jobs.conditions import Networks, read_by, read_by_base
 from limner.apps.jobs.tables import Concept, Job, Picture
 from limner.errors import InputError
 
@@ -34,7 +36,13 @@ from .view import Form, decimal, go, is_fragment, lines, queue_job, reading, ren
 
 router = APIRouter(include_in_schema=False)
 SAMPLERS = tuple((name, name or "the base's own") for name in ("", "ddim", "ddpm", "dpm", "euler", "flow"))
-CONDITIONS = tuple((name, name or "none") for name in ("", "edges", "lines", "depth", "pose", "mask", "source"))
+CONDITIONS = (
+    *("edges", "lines", "depth", "segmentation", "pose", "keypoints"),  # structure
+    *("source", "mask", "content", "query"),  # pictures to start from
+)
+"""Conditions that methods and control branches read."""
+CONDITION_ROWS = ("condition", "condition2")
+"""Fields of the conditions that are given as pictures; each has one of its name with `_file` for the picture."""
 COMPOSE = (
     ("blend", "predictions blended"),
     ("attention", "attention"),
@@ -42,7 +50,6 @@ COMPOSE = (
     ("method", "the methods' own"),
 )
 BACKGROUNDS = (("base", "the base paints"), ("all", "all likenesses paint"))
-COMPUTED = ("edges", "lines", "depth")
 IN_ADDRESS = ("prompt", "seed", "count", "steps", "guidance", "sampler", "negative", "subject_from")
 SIDES = ("left", "top", "width", "height")
 SHOWN = 6
@@ -97,7 +104,11 @@ def page(request: Request, values: dict[str, Any], concepts: list[ConceptView]) 
         wanted = select(Job).where(Job.owner_id == user_of(request).id, Job.kind == "paint")
         jobs = list(session.scalars(wanted.order_by(Job.created.desc()).limit(SHOWN)))
         results = [(job_view(job), pictures_of_job(session, job)) for job in jobs]
+        readers = readers_of(session, concepts)
     labels = labels_of(concepts)
+    config = request.app.state.services.config
+    every = {config.base.name: read_by_base(config.base) or (), "every painting": tuple(config.networks.controls)}
+    reads = [*((labels[number], names) for number, names in readers.items()), *every.items()]
     styles = [(c.id, labels[c.id]) for c in concepts if c.kind == "style"]
     return render(
         request,
@@ -110,12 +121,25 @@ def page(request: Request, values: dict[str, Any], concepts: list[ConceptView]) 
         style=[("", "none"), *styles] if styles else [],
         example=f"{concepts[0].handle} on the beach" if concepts else "a dog on the beach",
         samplers=SAMPLERS,
-        conditions=CONDITIONS,
-        computed=COMPUTED,
+        conditions=[("", "none"), *((name, name) for name in condition_names(config.networks))],
+        condition_rows=CONDITION_ROWS,
+        computed=config.networks.computed,
+        readers=[f"{label}: {', '.join(names)}" for label, names in reads if names],
         compose=COMPOSE,
         backgrounds=BACKGROUNDS,
         results=results,
     )
+
+
+def condition_names(networks: Networks) -> list[str]:
+    """The conditions that the page offers: those that methods read, and those of the server's control branches."""
+    return list(dict.fromkeys((*CONDITIONS, *networks.controls)))
+
+
+def readers_of(session: Session, concepts: list[ConceptView]) -> dict[str, tuple[str, ...]]:
+    """Id of each concept that reads conditions -> their names."""
+    rows = session.scalars(select(Concept).where(Concept.id.in_([each.id for each in concepts]))) if concepts else ()
+    return {row.id: names for row in rows if (names := read_by(row))}
 
 
 def form_values(values: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +150,8 @@ def form_values(values: dict[str, Any]) -> dict[str, Any]:
     names = ("steps", "guidance", "sampler", "negative", "subject_from")
     return {
         "scales": {},
+        "kept": [],
+        "computed": [],
         **values,
         "regions": [*rows, *[empty] * (NUM_REGIONS - len(rows))] if rows else [empty] * NUM_REGIONS,
         "has_regions": bool(rows),
@@ -148,8 +174,13 @@ def values_of(picture: Picture, again: str = "") -> dict[str, Any]:
     """The form's values for a picture painted before."""
     known = {name: value for name, value in picture.settings.items() if name in (*DEFAULTS, "regions")}
     scales = {str(each["id"]): each.get("scale", 1.0) for each in picture.concepts if each.get("id")}
+    pictures = dict(picture.settings.get("condition_pictures", {}))
+    if picture.settings.get("computed_from"):
+        pictures["like"] = picture.settings["computed_from"]
     values = {
         **known,
+        "kept": list(pictures.items()),
+        "computed": picture.settings.get("computed", []),
         "prompt": picture.prompt,
         "seed": picture.seed,
         "scales": scales,
@@ -200,8 +231,9 @@ def base_payload(request: Request, form: FormData) -> dict[str, Any]:
             visible_picture(session, parent, user_of(request))
     style = text(form, "style", most=32)
     by_id = {each.id: each for each in concepts}
-    if style in by_id and by_id[style].handle not in prompts[0]:
-        prompts = [f"{prompt}, in the style of {by_id[style].handle}" for prompt in prompts]
+    if style in by_id:
+        handle = by_id[style].handle
+        prompts = [each if handle in each else f"{each}, in the style of {handle}" for each in prompts]
     payload = {
         "prompts": prompts,
         "concepts": chosen_concepts(form, concepts, prompts),
@@ -251,19 +283,29 @@ def regions_of(form: FormData) -> dict[str, str]:
 
 async def conditions_of(request: Request, form: FormData) -> dict[str, Any]:
     """Conditions that are given as pictures, or computed from one."""
-    name, given = named(form, "condition", CONDITIONS), await read_picture(request, form, "condition_file")
-    like = await read_picture(request, form, "like_file")
-    computed = [each for each in form.getlist("computed") if each in COMPUTED]
-    if bool(name) != bool(given):
-        raise InputError("a condition needs its name and its picture; one of them is missing")
+    networks = request.app.state.services.config.networks
+    options = (("", "none"), *((name, name) for name in condition_names(networks)))
+    conditions = kept_conditions(form)
+    like = conditions.pop("like", "")
+    for row in CONDITION_ROWS:
+        name, given = named(form, row, options), await read_picture(request, form, f"{row}_file")
+        if bool(name) != bool(given):
+            raise InputError("a condition needs its name and its picture; one of them is missing")
+        if given:
+            conditions[name] = await keep_picture(request, given.data)
+    if upload := await read_picture(request, form, "like_file"):
+        like = await keep_picture(request, upload.data)
+    computed = [each for each in form.getlist("computed") if each in networks.computed]
     if bool(like) != bool(computed):
-        raise InputError("choose the picture and what to compute from it: edges, lines or depth")
-    payload: dict[str, Any] = {}
-    if given:
-        payload["conditions"] = {name: await keep_picture(request, given.data)}
-    if like:
-        payload |= {"like": await keep_picture(request, like.data), "computed": computed}
-    return payload
+        raise InputError(f"choose the picture and what to compute from it: {' or '.join(networks.computed)}")
+    payload: dict[str, Any] = {"conditions": conditions} if conditions else {}
+    return payload | ({"like": like, "computed": computed} if like else {})
+
+
+def kept_conditions(form: FormData) -> dict[str, str]:
+    """The conditions of an earlier picture that stay ticked: name -> hash of the picture."""
+    pairs = [str(each).partition("=") for each in form.getlist("kept")]
+    return {name[:40]: sha256[:64] for name, _, sha256 in pairs}
 
 
 @router.post("/paint/settings")

@@ -126,13 +126,14 @@ def queue_job(request: Request, kind: str, payload: Mapping[str, Any], form: For
     given = text(form, "key", most=64) if form is not None else ""
     services, user = request.app.state.services, user_of(request)
     with reading(request) as session:
-        check_payload(session, user, kind, payload, bases=(services.config.base,))
+        about: dict[str, Any] = {"bases": (services.config.base,), "networks": services.config.networks}
+        check_payload(session, user, kind, payload, files=services.files, **about)
     what = hashlib.sha256(json.dumps([kind, payload], sort_keys=True).encode()).hexdigest()[:32]
-    about: dict[str, Any] = {"owner": user.id, "kind": kind, "payload": payload}
-    job_id = submit(services.database, **about, key=given and f"form {given} {what}")
+    wanted: dict[str, Any] = {"owner": user.id, "kind": kind, "payload": payload}
+    job_id = submit(services.database, **wanted, key=given and f"form {given} {what}")
     with reading(request) as session:
         is_over = session.get_one(Job, job_id).state in ("failed", "cancelled")
-    return submit(services.database, **about) if is_over else job_id
+    return submit(services.database, **wanted) if is_over else job_id
 
 
 def form_key() -> str:

@@ -21,6 +21,7 @@ QUERY = "query"
     title="Context Diffusion",
     arxiv="2312.03584",
     scope=("condition", "object", "style"),
+    reads=("query",),
     full_size={"references": 3, "rank": 64, "steps": 100_000, "lr": 1e-4, "batch": 256},
     source="not published; ours",
 )

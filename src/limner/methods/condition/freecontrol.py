@@ -16,6 +16,7 @@ from limner.parts.modifiers import reference_latents
     title="FreeControl",
     arxiv="2312.07536",
     scope=("condition", "object"),
+    reads=("source",),
     full_size={"strength": 800.0, "components": 64, "num_class_pictures": 20, "warmup": 0.05, "appearance": 0.05},
     same=("background", "colours", "until"),
     source="config/base.yaml of the authors' code, whose 200 steps are guided up to step 80",

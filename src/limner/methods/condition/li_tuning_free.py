@@ -14,6 +14,7 @@ from limner.parts.modifiers import onto_scene, scene_around, scene_collage
     title="TIGIC",
     arxiv="2403.12658",
     scope=("condition", "object"),
+    reads=("source", "mask"),
     same=("background_until", "reference_from", "reference_until"),
     source="run.py of zrealli/TIGIC; nothing is trained",
 )

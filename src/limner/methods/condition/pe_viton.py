@@ -21,6 +21,7 @@ from limner.parts.sources import Hole, pairs_of_garments
     title="PE-VITON",
     arxiv="2312.15480",
     scope=("condition",),
+    reads=("source", "mask"),
     full_size={"rank": 64, "lr": 1e-5, "batch": 16, "shape_steps": 50_000, "steps": 50_000},
     same=("shape_scale", "rough"),
     source="not published beyond the abstract, and there is no code; ours",

@@ -18,6 +18,7 @@ from limner.parts.sources import prior_note
     title="PhotoSwap",
     arxiv="2305.18286",
     scope=("condition", "object", "face"),
+    reads=("source", "mask"),
     full_size={"steps": 1000, "lr": 5e-6, "prior_weight": 1.0, "num_class_pictures": 200, "batch": 1, "self_map": 0.0},
     same=(
         *("cross", "self_output", "blend_from", "threshold"),

@@ -18,6 +18,7 @@ from limner.parts.sources import prior_note
     title="SwapAnything",
     arxiv="2404.05717",
     scope=("condition", "object", "face"),
+    reads=("source", "mask"),
     full_size={
         "steps": 800,
         "lr": 2e-6,

@@ -21,6 +21,7 @@ from limner.parts.sources import STRUCTURE, pairs
     title="Uni-ControlNet",
     arxiv="2305.16322",
     scope=("condition", "object"),
+    reads=("depth", "edges", "lines", "segmentation"),
     full_size={"unit": 64, "hidden": 1024, "steps": 100_000, "lr": 1e-5, "batch": 4},
     same=("strength", "tokens"),
     source="configs and src/train of the authors' code for unit, tokens, rate, batch of a GPU and steps of each adapter; "

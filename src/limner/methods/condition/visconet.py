@@ -17,6 +17,7 @@ from limner.parts.sources import pairs
     title="ViscoNet",
     arxiv="2312.03154",
     scope=("condition", "object", "style"),
+    reads=("mask",),
     full_size={"steps": 100_000, "lr": 1e-5, "batch": 4},
     same=("strengths", "tokens", "references"),
     source="configs/visconet_v1.yaml of soon-yau/visconet; rate and batch are ControlNet's (arXiv:2302.05543), whose code "

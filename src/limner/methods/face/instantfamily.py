@@ -18,6 +18,7 @@ from limner.parts.sources import pairs_of_people
     title="InstantFamily",
     arxiv="2404.19427",
     scope=("face", "multi", "condition"),
+    reads=("keypoints",),
     full_size={"local_tokens": 16, "layers": 4, "width": 1024, "lr": 1e-4, "batch": 16, "steps": 100_000},
     same=("scale", "control_scale", "global_tokens"),
     source="not published; ours: the paper's authors release no code",

@@ -17,6 +17,7 @@ from limner.parts.sources import pairs_of_people
     title="InstantID",
     arxiv="2401.07519",
     scope=("face", "condition"),
+    reads=("keypoints",),
     full_size={"layers": 4, "width": 1280, "lr": 1e-4, "batch": 2, "steps": 500_000},
     same=("scale", "control_scale", "tokens"),
     source="the resampler, tokens and scales of InstantID/InstantID's pipeline and demos, the batch of each of 48 GPUs in "

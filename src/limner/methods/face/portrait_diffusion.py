@@ -14,6 +14,7 @@ from limner.parts.modifiers import along_content, inverted_reference, query_tran
     title="Portrait Diffusion",
     arxiv="2312.02212",
     scope=("face", "style"),
+    reads=("content",),
     full_size={"text_guidance": 1.0},
     same=("style_guidance", "begin", "switch", "layers_from", "masks"),
     source="README, main.py and style_attn_control.py of liujin112/PortraitDiffusion; nothing is trained",

@@ -23,6 +23,7 @@ from limner.parts.sources import Hole, jittered, mostly_at, pairs
     title="AnyDoor",
     arxiv="2307.09481",
     scope=("multi", "object", "condition"),
+    reads=("source", "mask"),
     full_size={"rank": 64, "lr": 1e-5, "batch": 16, "steps": 100_000},
     same=("control_scale", "evenly", "rough", "blank"),
     source="run_train_anydoor.py and datasets/base.py of ali-vilab/AnyDoor, whose batch is that of each GPU; rank, steps "

@@ -21,6 +21,7 @@ from limner.parts.sources import Hole, pairs
     title="CustomNet",
     arxiv="2310.19784",
     scope=("multi", "object", "condition"),
+    reads=("source", "mask"),
     full_size={"rank": 64, "lr": 2e-5, "steps": 100_000, "rate": 10.0},
     same=("scale", "blank", "batch"),
     source="configs/config_customnet.yaml of TencentARC/CustomNet; rank, blank and steps are ours",

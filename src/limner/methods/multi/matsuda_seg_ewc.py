@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     venue="ICASSP 2024, pp. 8140-8144",
     year=2024,
     scope=("multi", "condition"),
+    reads=("segmentation",),
     full_size={"steps": 1000, "lr": 5e-6, "prior_weight": 1.0, "num_class_pictures": 200, "batch": 1},
     same=("branch_rate", "guide_start", "guide_end", "ewc_weight", "num_fisher_pictures"),
     source="those of DreamBooth; the authors' own were not found",

@@ -160,7 +160,7 @@ class TryOnRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRequest(Request):
-    """Score a concept beside its base."""
+    """Score a concept beside its base, by pictures that are painted for it; or score given pictures by a concept."""
 
     kind_of_work: ClassVar[str] = "score"
 
@@ -168,9 +168,11 @@ class ScoreRequest(Request):
     base: BaseChoice = BASE_OF_CONCEPT
     seed: int = 0
     count: int = 2  # pictures of each prompt
+    # with given pictures: one for each, one for all, or none for "a photo of" the subject
     prompts: tuple[str, ...] = ()
-    photos: Path | None = None
-    held_out: Path | None = None
+    pictures: tuple[Path, ...] = ()  # given pictures to score; empty: pictures are painted with and without the concept
+    photos: Path | None = None  # pictures that the concept was learned from
+    held_out: Path | None = None  # other pictures of the subject
     out: Path | None = None
     encoders: Mapping[str, str] = field(default_factory=dict)
 

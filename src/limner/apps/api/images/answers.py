@@ -36,6 +36,16 @@ class Answered:
     metrics: Record = field(default_factory=dict)  # seconds waited and painted, pictures in its batch
 
 
+@dataclass(frozen=True)
+class Partial:
+    """A partial picture of a request: the finished one as it is expected while it is painted."""
+
+    image: Image.Image
+    story: Record
+    number: int  # from 0, of the partial pictures of one picture
+    index: int  # number of the picture among those of the request
+
+
 def resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
     """The picture at a size: scaled until it covers the size, then cut to it around its middle."""
     from PIL import Image, ImageOps
@@ -45,7 +55,7 @@ def resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
     return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
-def encoded(answered: Answered, fields: Generation) -> bytes:
+def encoded(answered: Answered | Partial, fields: Generation) -> bytes:
     """The picture's file in the format that was asked for, with limner's record in it."""
     image = resized(answered.image, fields.wanted_size)
     kind, quality = fields.output_format or "png", fields.output_compression
@@ -97,8 +107,8 @@ def picture_data(answered: Answered, fields: Generation, address: str) -> Record
     return {**about, "b64_json": base64.b64encode(encoded(answered, fields)).decode(), "url": None}
 
 
-def notes_of(fields: Generation, pictures: Sequence[Answered]) -> list[str]:
-    """Lines that the caller should know."""
+def notes_of(fields: Generation, pictures: Sequence[Answered], *, num_partials: int = 0) -> list[str]:
+    """Lines that the caller should know. num_partials: partial pictures that were sent of each"""
     notes = []
     painted, wanted = pictures[0].image.size, fields.wanted_size
     if wanted is not None and painted != wanted:
@@ -106,8 +116,14 @@ def notes_of(fields: Generation, pictures: Sequence[Answered]) -> list[str]:
         notes.append(
             f"painted at {painted[0]}x{painted[1]}, the base's own size, and resized to {wanted[0]}x{wanted[1]}{stored}"
         )
-    if fields.stream and fields.partial_images:
-        notes.append("no partial pictures are sent: each picture comes when it is painted")
+    wanted_partials = fields.partial_images or 0
+    if num_partials < wanted_partials:
+        why = (
+            "fewer steps are sampled, or other processes paint for this server"
+            if fields.stream
+            else "they come in a stream alone (stream: true)"
+        )
+        notes.append(f"{num_partials} of {wanted_partials} partial pictures were sent: {why}")
     if pictures[0].prompt != fields.prompt:
         notes.append("the prompt did not name the concept's handle; revised_prompt is the prompt that was painted")
     return notes
@@ -142,26 +158,48 @@ def metrics(pictures: Sequence[Answered]) -> Record:
     return {name: max(picture.metrics.get(name, 0) for picture in pictures) for name in sorted(names)}
 
 
-def stream_event(kind: str, fields: Generation, picture: Answered, index: int, *, created: int, inputs: Any) -> Record:
-    """A finished picture as an event of a stream, in OpenAI's form, and for edits named as vLLM-Omni names chunks."""
-    size = fields.wanted_size or picture.image.size
-    name = "image_edit" if kind == "edit" else "image_generation"
+def stream_event(
+    kind: str,
+    fields: Generation,
+    picture: Answered,
+    index: int,
+    *,
+    created: int,
+    inputs: Any,
+    num_partials: int = 0,
+) -> Record:
+    """A finished picture as an event of a stream, in OpenAI's form, and for edits named as vLLM-Omni names chunks.
+    num_partials: partial pictures of it that were sent before"""
     return {
-        "type": f"{name}.completed",
+        **_event(kind, "completed", fields, picture, created),
         "object": "image.edit.chunk" if kind == "edit" else "image.generation.chunk",
         "index": index,
+        "id": picture.number,
+        "seed": picture.seed,
+        "revised_prompt": picture.prompt if picture.prompt != fields.prompt else None,
+        "usage": usage(fields, [picture], inputs),
+        "metrics": metrics([picture]),
+        "notes": notes_of(fields, [picture], num_partials=num_partials),
+    }
+
+
+def partial_event(kind: str, fields: Generation, partial: Partial, *, created: int) -> Record:
+    """A partial picture as an event of a stream, in OpenAI's form; `index` numbers the picture that it becomes."""
+    about = _event(kind, "partial_image", fields, partial, created)
+    return {**about, "partial_image_index": partial.number, "index": partial.index}
+
+
+def _event(kind: str, what: str, fields: Generation, picture: Answered | Partial, created: int) -> Record:
+    """The fields that all events of a stream have."""
+    size = fields.wanted_size or picture.image.size
+    return {
+        "type": f"{'image_edit' if kind == 'edit' else 'image_generation'}.{what}",
         "created_at": created,
         "b64_json": base64.b64encode(encoded(picture, fields)).decode(),
         "output_format": fields.output_format or "png",
         "size": f"{size[0]}x{size[1]}",
         "quality": _quality(fields),
         "background": "opaque",
-        "id": picture.number,
-        "seed": picture.seed,
-        "revised_prompt": picture.prompt if picture.prompt != fields.prompt else None,
-        "usage": usage(fields, [picture], inputs),
-        "metrics": metrics([picture]),
-        "notes": notes_of(fields, [picture]),
     }
 
 

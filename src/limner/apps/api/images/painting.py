@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from limner.apps.jobs.gather import PaintOrder
+from limner.apps.jobs.partials import Partials
 from limner.apps.jobs.quotas import check_quota
 from limner.apps.jobs.tables import Job, Picture, User, new_id, now
 from limner.apps.jobs.wishes import wish
@@ -21,12 +22,13 @@ from limner.errors import InputError
 
 from ..errors import ApiError
 from ..routes.common import add_job, store
-from .answers import Answered, png_file
+from .answers import Answered, Partial, png_file
 from .fields import KEPT_BY_DEFAULT, Edit
 from .naming import Chosen, name_concepts, named_concepts
 
 if TYPE_CHECKING:
     from fastapi import Request
+    from PIL import Image
 
     from ..services import Services
     from .fields import Generation
@@ -85,12 +87,14 @@ def _payload(planned: Plan) -> dict[str, Any]:
     return payload
 
 
-async def paint(request: Request, services: Services, planned: Plan) -> AsyncIterator[Answered]:
-    """Paint the pictures and yield each, in the order of their seeds. Pictures are stored in the user's gallery."""
+async def paint(request: Request, services: Services, planned: Plan) -> AsyncIterator[Answered | Partial]:
+    """Paint the pictures and yield each, in the order of their seeds, and in a stream partial pictures before it, those
+    of later pictures among them. Pictures are stored in the user's gallery."""
     pictures = _by_painter if services.painter is not None else _by_queue
     began = time.perf_counter()
     async for answered in pictures(request, services, planned):
-        services.metrics.pictures.inc()
+        if isinstance(answered, Answered):
+            services.metrics.pictures.inc()
         yield answered
     services.metrics.painting.observe(time.perf_counter() - began)
 
@@ -98,12 +102,18 @@ async def paint(request: Request, services: Services, planned: Plan) -> AsyncIte
 # ---------------------------------------------------------------------------------------------------------- the painter
 
 
-async def _by_painter(request: Request, services: Services, planned: Plan) -> AsyncIterator[Answered]:
-    futures = await run_in_threadpool(_order, services, planned)
+async def _by_painter(request: Request, services: Services, planned: Plan) -> AsyncIterator[Answered | Partial]:
+    arrived: asyncio.Queue[Partial] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    futures = await run_in_threadpool(
+        _order, services, planned, lambda partial: loop.call_soon_threadsafe(arrived.put_nowait, partial)
+    )
     job_id, numbers, seconds, started = new_id(), [], 0.0, now()
     try:
         for seed, future in zip(planned.seeds, futures, strict=True):
-            painted = await _patiently(request, services, future)
+            async for partial in _patiently(request, services, future, arrived):
+                yield partial
+            painted = future.result()
             answered = await run_in_threadpool(_store, services, planned, job_id, seed, painted)
             numbers.append(answered.number)
             seconds += painted.painting / max(painted.rows, 1)
@@ -115,8 +125,9 @@ async def _by_painter(request: Request, services: Services, planned: Plan) -> As
             await asyncio.shield(run_in_threadpool(_account, services, planned, job_id, numbers, seconds, started))
 
 
-def _order(services: Services, planned: Plan) -> list[Future[Any]]:
-    """Order each picture. Paths are those of the store's local copies, which the server names."""
+def _order(services: Services, planned: Plan, send: Callable[[Partial], object]) -> list[Future[Any]]:
+    """Order each picture; `send` gets the partial pictures of a stream, in the thread that paints. Paths are those of
+    the store's local copies, which the server names."""
 
     def local(sha256: str, suffix: str) -> Any:
         return services.local(sha256, suffix) if sha256 else None
@@ -125,7 +136,7 @@ def _order(services: Services, planned: Plan) -> list[Future[Any]]:
     payload = planned.payload
     concept, scale = concepts[0] if concepts else (None, 1.0)
     futures: list[Future[Any]] = []
-    for seed in planned.seeds:
+    for index, seed in enumerate(planned.seeds):
         order = PaintOrder(
             prompt=planned.prompt,
             user=planned.user.id,
@@ -142,7 +153,11 @@ def _order(services: Services, planned: Plan) -> list[Future[Any]]:
             start=payload.get("start", KEPT_BY_DEFAULT),
         )
         try:
-            futures.append(services.painter.submit(order))
+            futures.append(
+                services.painter.submit(
+                    order, partials=_partials(planned, services.config.base.name, index, seed, send)
+                )
+            )
         except Exception:
             # whatever refuses an order, nobody will wait for those before it
             for future in futures:
@@ -151,19 +166,44 @@ def _order(services: Services, planned: Plan) -> list[Future[Any]]:
     return futures
 
 
-async def _patiently(request: Request, services: Services, future: Future[Any]) -> Any:
-    """The future's result. Raises `ApiError` where it takes too long, and where nobody waits for it any more."""
+def _partials(planned: Plan, base: str, index: int, seed: int, send: Callable[[Partial], object]) -> Partials | None:
+    """The partial pictures that a stream wants of one picture."""
+    if not planned.fields.stream or not planned.fields.partial_images:
+        return None
+    settings = {name: planned.payload[name] for name in ("steps", "guidance", "negative")}
+
+    def take(number: int, image: Image.Image) -> None:
+        about = {"concepts": [each.row.handle for each in planned.concepts], "base": base, "software": "limner"}
+        story = {"prompt": planned.prompt, "seed": seed, **about, "settings": {**settings, "partial": number}}
+        send(Partial(image, story, number, index))
+
+    return Partials(planned.fields.partial_images, take)
+
+
+async def _patiently(
+    request: Request, services: Services, future: Future[Any], arrived: asyncio.Queue[Partial]
+) -> AsyncIterator[Partial]:
+    """Partial pictures as they arrive, until the future is done. Raises its exception, and `ApiError` where it takes
+    too long or nobody waits for it any more."""
     waiting = asyncio.wrap_future(future)
     end = time.monotonic() + services.config.limits.wait_seconds
-    while not waiting.done():
-        await asyncio.wait({waiting}, timeout=1.0)
+    while not waiting.done() or not arrived.empty():
+        following = asyncio.ensure_future(arrived.get())
+        try:
+            await asyncio.wait({waiting, following}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            has_come = following.done()
+            following.cancel()  # a partial picture that comes now stays in the queue
+        if has_come:
+            yield following.result()
+            continue
         if waiting.done():
-            break
+            continue
         if await request.is_disconnected():
             raise ApiError(499, "client_gone", "the client closed the connection")
         if time.monotonic() > end:
             raise ApiError(504, "timeout", "the picture was not painted in time; try again, or submit a job")
-    return waiting.result()
+    waiting.result()
 
 
 def _store(services: Services, planned: Plan, job_id: str, seed: int, painted: Any) -> Answered:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from ..errors import ApiError, as_api_error, error_body, failure_response
 from ..fields import Record
 from ..routes.common import Me, Work, file_response, find_own, picture_kind, store
 from ..uploads import decode_picture, read_form, read_upload
-from .answers import MEDIA, Answered, answer, encoded, stream_event, zipped
+from .answers import MEDIA, Answered, Partial, answer, encoded, partial_event, stream_event, zipped
 from .fields import Edit, Generation, check_fields, read_edit
 from .naming import find_named, model_name
 from .painting import Plan, paint, plan
@@ -178,7 +179,7 @@ async def _answer(
     if fields.stream:
         messages = _stream(request, work, planned, kind, inputs, created)
         return StreamingResponse(messages, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-    pictures = [picture async for picture in paint(request, work, planned)]
+    pictures = [picture async for picture in paint(request, work, planned) if isinstance(picture, Answered)]
     if not pictures:
         raise InputError("no picture was painted")
     if fields.response_format == "file":
@@ -197,13 +198,19 @@ def _file(pictures: list[Answered], fields: Generation) -> Response:
 async def _stream(
     request: Request, work: Any, planned: Plan, kind: str, inputs: list[Image.Image], created: int
 ) -> AsyncIterator[str]:
-    """Server-sent events: each picture when it is painted, or the error; then [DONE]."""
-    index = 0
+    """Server-sent events: partial pictures while they are painted, each picture when it is done, or the error; then
+    [DONE]."""
+    index, num_partials = 0, Counter[int]()
     try:
         async for picture in paint(request, work, planned):
-            about: dict[str, Any] = {"created": created, "inputs": inputs}
-            event = await run_in_threadpool(stream_event, kind, planned.fields, picture, index, **about)
-            index += 1
+            about: dict[str, Any] = {"created": created}
+            if isinstance(picture, Partial):
+                event = await run_in_threadpool(partial_event, kind, planned.fields, picture, **about)
+                num_partials[picture.index] += 1
+            else:
+                about |= {"inputs": inputs, "num_partials": num_partials[index]}
+                event = await run_in_threadpool(stream_event, kind, planned.fields, picture, index, **about)
+                index += 1
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
     except LimnerError as error:
         yield f"event: error\ndata: {json.dumps({'type': 'error', **error_body(as_api_error(error))})}\n\n"

@@ -54,7 +54,8 @@ def add_job(services: Services, user: User, kind: str, payload: dict[str, Any]) 
     """Check a payload, add its job to the queue and return the job's id. Raises `InputError` for a payload that cannot
     be read, `NotFound` for a thing that the user may not see, and `QuotaExceeded`."""
     with services.database.reading() as session:
-        checked = check_payload(session, user, kind, payload, bases=(services.config.base,))
+        about: Any = {"bases": (services.config.base,), "networks": services.config.networks, "files": services.files}
+        checked = check_payload(session, user, kind, payload, **about)
     return submit(services.database, owner=user.id, kind=kind, payload=checked)
 
 
