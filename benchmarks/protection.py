@@ -1,0 +1,148 @@
+"""Protected photographs on the pocket base: results/protection.json.
+
+    python -m benchmarks.protection --toys 2
+
+For each held-out toy and method: how far the copies are from the photographs, the base's denoising error on both, and
+the likeness that DreamBooth-LoRA learns from the copies, as they are and after a blur, JPEG and a halved size. A run
+does what is missing from the file, until `--minutes` are over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageFilter
+
+import limner
+from limner.core.files import write_text
+from limner.core.pixels import to_tensor
+from limner.core.subject import Subject
+from limner.core.types import Pass
+from limner.engine.attach import attach
+from limner.engine.early_stopping import fixed_loss
+from limner.evaluation.datasets.toys import toys
+from limner.evaluation.encoders import pocket_encoders
+from limner.evaluation.measuring import Album
+from limner.evaluation.score import images, judged
+from limner.workflows.protect import difference, image_of, protect
+from limner.workflows.score import painted
+
+from .common import machine
+
+RESULTS = Path("results/protection.json")
+METHODS: Mapping[str, dict[str, Any]] = {
+    "photographs": {},
+    "photoguard": {"method": "photoguard"},
+    "mist textural": {"method": "mist", "mode": "textural"},
+    "mist semantic": {"method": "mist", "mode": "semantic"},
+    "mist fused": {"method": "mist"},
+    "anti_dreambooth": {"method": "anti_dreambooth"},
+    "mist fused, epsilon 16": {"method": "mist", "epsilon": 16.0},
+    "anti_dreambooth, epsilon 16": {"method": "anti_dreambooth", "epsilon": 16.0},
+}
+SEEDS = (0,)
+
+
+def halved(image: Image.Image) -> Image.Image:
+    """Half the size and back."""
+    small = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
+    return small.resize(image.size, Image.Resampling.LANCZOS)
+
+
+def jpeg(image: Image.Image) -> Image.Image:
+    """As JPEG of quality 75."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=75)
+    return Image.open(buffer).convert("RGB")
+
+
+CLEANINGS: Mapping[str, Callable[[Image.Image], Image.Image]] = {
+    "as is": lambda image: image,
+    "blur": lambda image: image.filter(ImageFilter.GaussianBlur(1)),
+    "jpeg": jpeg,
+    "halved": halved,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--toys", type=int, default=2, help="number of held-out toys")
+    parser.add_argument("--minutes", type=float, default=1e9, help="time after which no cell is begun")
+    given = parser.parse_args()
+    base, began = limner.load("pocket", device="cpu"), time.monotonic()
+    record = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if record.get("fingerprint") != base.fingerprint:
+        record = {"fingerprint": base.fingerprint, "command": f"python -m benchmarks.protection --toys {given.toys}"}
+        record |= {"machine": machine(), "copies": {}, "learned": {}}
+    for case in toys(count=given.toys).cases:
+        plain = images(painted(base, [case.canonical(p) for p in case.prompts], SEEDS))
+        for name, settings in METHODS.items():
+            copies: Sequence[Image.Image] = ()
+            for cleaning, clean in CLEANINGS.items():
+                key = f"{case.member.name} / {name} / {cleaning}"
+                if key in record["learned"] or time.monotonic() - began > 60 * given.minutes:
+                    continue
+                if not copies:
+                    copies = protected(base, case, settings)
+                    record["copies"][f"{case.member.name} / {name}"] = compared(base, case, copies)
+                record["learned"][key] = learned(base, case, [clean(each) for each in copies], plain)
+                print(key, record["learned"][key], file=sys.stderr, flush=True)
+                write_text(RESULTS, json.dumps(record, indent=1) + "\n", overwrite=True)
+
+
+def protected(base: Any, case: Any, settings: Mapping[str, Any]) -> list[Image.Image]:
+    """The toy's photographs after protection, or as they are without a method."""
+    if not settings:
+        return list(case.member.images)
+    return [image_of(copy) for copy in protect(base, case.member.subject("<rex>"), **settings)]
+
+
+def compared(base: Any, case: Any, copies: Sequence[Image.Image]) -> dict[str, float]:
+    """Largest change, mean PSNR, and the base's denoising error on photographs and copies."""
+    pairs = [difference(photo, copy) for photo, copy in zip(case.member.images, copies, strict=True)]
+    errors = {
+        name: denoising_error(base, pictures, case.member.noun)
+        for name, pictures in (("photographs", case.member.images), ("copies", copies))
+    }
+    psnr = statistics.fmean(min(pair["psnr"], 99.0) for pair in pairs)
+    return {"largest": max(pair["largest"] for pair in pairs), "psnr": round(psnr, 2), **errors}
+
+
+def denoising_error(base: Any, pictures: Sequence[Image.Image], noun: str) -> float:
+    import torch
+
+    with torch.no_grad(), attach(base, []) as adapted:
+        latents = base.encode(to_tensor(pictures, base.picture_size))[0]
+        return round(fixed_loss(adapted, latents, f"a photo of a {noun}", Pass), 4)
+
+
+def learned(base: Any, case: Any, pictures: Sequence[Image.Image], plain: Any) -> dict[str, float]:
+    """The scores of a likeness that DreamBooth-LoRA learns from these pictures, against unchanged held-out ones."""
+    subject = Subject.of(list(pictures), noun=case.member.noun, handle="rex")
+    concept = limner.learn(base, subject, method="lora_dreambooth")
+    canonical = tuple(case.canonical(p) for p in case.prompts)
+    album = Album(
+        case.member.noun,
+        images(painted(base, [p.format("<rex>") for p in case.prompts], SEEDS, concept=concept)),
+        canonical,
+        base=plain,
+        training=case.member.images,
+        held_out=case.member.held_out,
+    )
+    card = judged(album, pocket_encoders(), truths=case.truth, only=("identity", "clip_t", "quality"))
+    assert card.tradeoff is not None
+    scores = {"F": card.tradeoff.fidelity, "T": card.tradeoff.alignment}
+    scores |= {name: measured.value for name, measured in card.measured.items() if measured.value is not None}
+    return {name: round(value, 4) for name, value in scores.items()}
+
+
+if __name__ == "__main__":
+    main()
