@@ -112,8 +112,9 @@ def compared(base: Any, case: Any, copies: Sequence[Image.Image]) -> dict[str, f
         name: denoising_error(base, pictures, case.member.noun)
         for name, pictures in (("photographs", case.member.images), ("copies", copies))
     }
-    psnr = statistics.fmean(min(pair["psnr"], 99.0) for pair in pairs)
-    return {"largest": max(pair["largest"] for pair in pairs), "psnr": round(psnr, 2), **errors}
+    psnr = [pair.psnr for pair in pairs if pair.psnr is not None]
+    near = {"psnr": round(statistics.fmean(psnr), 2)} if psnr else {}
+    return {"largest": max(pair.largest for pair in pairs), **near, **errors}
 
 
 def denoising_error(base: Any, pictures: Sequence[Image.Image], noun: str) -> float:

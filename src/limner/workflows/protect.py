@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limner.engine.attach import Adapter
 from limner.engine.checkpoint import Run, finish, run_updates
@@ -82,11 +82,17 @@ def image_of(copy: Artefact) -> Image.Image:
     return Image.open(io.BytesIO(copy.content))
 
 
-def difference(photo: Image.Image, copy: Image.Image) -> dict[str, float]:
-    """How far a copy is from its photograph, of the same size: "largest" change of a channel, from 0 to 255, and "psnr"
-    in dB, which is infinite for an equal copy."""
+class Difference(NamedTuple):
+    """How far a copy is from its photograph."""
+
+    largest: int  # largest change of a colour channel, from 0 to 255
+    psnr: float | None  # peak signal-to-noise ratio in dB; None for an equal copy
+
+
+def difference(photo: Image.Image, copy: Image.Image) -> Difference:
+    """How far a copy is from its photograph, of the same size."""
     import numpy as np
 
     change = np.abs(np.array(photo, dtype=np.int16) - np.array(copy, dtype=np.int16))
     error = float((change.astype(np.float64) ** 2).mean())
-    return {"largest": float(change.max()), "psnr": 10 * math.log10(255**2 / error) if error else math.inf}
+    return Difference(int(change.max()), 10 * math.log10(255**2 / error) if error else None)

@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from limner.errors import InputError, UnknownName
+from limner.methods import methods, protections
 from limner.workflows.requests import BaseChoice, Request, plain_data, read_request
 
 from .layout import Layout
@@ -103,9 +104,10 @@ def plan(
     _check_sizes(payload)
     reading = Reading(kind, payload, Layout(folder, session, user), bases)
     reader(reading, again)
-    check_method(payload.get("method", ""))
-    check_method(payload.get("how", ""))
-    check_settings(str(payload.get("method") or payload.get("how") or ""), payload.get("settings", {}))
+    own = protections() if kind == "protect" else methods()
+    check_method(payload.get("method", ""), own)
+    check_method(payload.get("how", ""), own)
+    check_settings(str(payload.get("method") or payload.get("how") or ""), payload.get("settings", {}), own)
     record = {"request": kind, "base": plain_data(_base(reading)), **reading.fields}
     if skip:
         record["skip"] = skip

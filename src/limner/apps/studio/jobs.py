@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, Request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from limner.apps.api.archives import zipped
 from limner.apps.api.errors import not_found
 from limner.apps.api.routes.common import file_response, find_own, note
 from limner.apps.jobs.ordering import move
@@ -175,6 +176,18 @@ def files_of(job: Job) -> list[dict[str, Any]]:
         for each in files
         if isinstance(each, dict) and each.get("sha256")
     ]
+
+
+@router.get("/jobs/{job_id}/files")
+def download_all(request: Request, job_id: str) -> Response:
+    """All files that the job made, as a ZIP."""
+    with reading(request) as session:
+        files = files_of(find_own(session, Job, job_id, user_of(request)))
+    if not files:
+        raise not_found("file")
+    parts = zipped(request.app.state.services.files, [(each["name"], each["sha256"]) for each in files])
+    about = {"Content-Disposition": f'attachment; filename="limner-{job_id[:8]}.zip"'}
+    return StreamingResponse(parts, media_type="application/zip", headers=about)
 
 
 @router.get("/jobs/{job_id}/files/{place}")

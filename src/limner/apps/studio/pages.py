@@ -18,12 +18,16 @@ from . import (
     jobs,
     paint,
     people,
+    protect,
     teach,
 )
 from .sure import NotSure, ask_first, show_question
 from .view import HERE, error_page
 
-GROUPS = (home, teach, paint, concepts, concept_actions, compare, gallery, images, chat, jobs, bench, hardware, people)
+GROUPS = (
+    *(home, teach, protect, paint, concepts, concept_actions, compare, gallery, images, chat, jobs, bench, hardware),
+    people,
+)
 
 
 def mount_studio(app: FastAPI) -> None:

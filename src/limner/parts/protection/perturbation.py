@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from limner.core.artefact import Artefact
+from limner.core.artefact import Artefact, copy_names
 from limner.core.recipe import Source, Stage
 from limner.core.types import Batch, Live
 from limner.errors import PictureError
@@ -145,19 +144,6 @@ class perturbation:
             adapted.cache[self] = [_pixels(each, size).to(adapted.base.device) for each in self.subject.pictures]
         photos: list[Tensor] = adapted.cache[self]
         return photos
-
-
-def copy_names(names: Sequence[str]) -> list[str]:
-    """A file name for each photograph's copy: its own with the suffix .png, in plain characters, all different.
-
-    names: file names of the photographs
-    """
-    chosen: list[str] = []
-    for name in names:
-        stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", name.rpartition(".")[0] or name).lstrip(".")[:80] or "photo"
-        same = sum(re.fullmatch(rf"{re.escape(stem)}(-\d+)?\.png", other) is not None for other in chosen)
-        chosen.append(f"{stem}-{same + 1}.png" if same else f"{stem}.png")
-    return chosen
 
 
 def _read_size(reference: Reference, size: int) -> tuple[int, int]:
