@@ -22,7 +22,7 @@ MOST_CHANGE = 64.0
 
 @router.get("/teach/{subject_id}/protect")
 def show(request: Request, subject_id: str) -> Response:
-    """What protection is and is not, and the choice of a method."""
+    """The limits of protection, and the choice of a method."""
     with reading(request) as session:
         subject = find_own(session, Subject, subject_id, user_of(request))
         usable = len(kept_pictures(subject))

@@ -1,4 +1,5 @@
-"""/api/methods, /api/protections, /api/bench, /api/hardware: methods with their settings, measured results, and this machine."""
+"""/api/methods, /api/protections, /api/bench, /api/hardware: methods with their settings, measured results, this
+machine."""
 
 from __future__ import annotations
 
