@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from limner.apps.jobs.files import Files
 
 
-def zipped(files: Files, rows: Iterable[tuple[str, str]]) -> Iterator[bytes]:
+def streamed_zip(files: Files, rows: Iterable[tuple[str, str]]) -> Iterator[bytes]:
     """The bytes of a ZIP, with one file in memory at a time.
 
     files: the file store

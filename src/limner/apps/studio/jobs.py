@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
-from limner.apps.api.archives import zipped
+from limner.apps.api.archives import streamed_zip
 from limner.apps.api.errors import not_found
 from limner.apps.api.routes.common import file_response, find_own, note
 from limner.apps.jobs.ordering import move
@@ -94,6 +94,7 @@ def job_values(session: Session, job: Job) -> dict[str, Any]:
         "pictures": [each for each in pictures if each.id not in used],
         "concepts": [concept_view(each, covers.get(each.id, "")) for each in concepts],
         "files": files_of(job),
+        "warning": str((job.result or {}).get("warning", "")),
         "checks": [each for each in events if each.get("event") == "check_done"],
         "log": [str(each["text"]) for each in events if each.get("event") in ("message", "note")][-60:],
         "facts": facts_of(job.payload),
@@ -185,7 +186,7 @@ def download_all(request: Request, job_id: str) -> Response:
         files = files_of(find_own(session, Job, job_id, user_of(request)))
     if not files:
         raise not_found("file")
-    parts = zipped(request.app.state.services.files, [(each["name"], each["sha256"]) for each in files])
+    parts = streamed_zip(request.app.state.services.files, [(each["name"], each["sha256"]) for each in files])
     about = {"Content-Disposition": f'attachment; filename="limner-{job_id[:8]}.zip"'}
     return StreamingResponse(parts, media_type="application/zip", headers=about)
 

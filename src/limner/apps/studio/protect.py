@@ -11,6 +11,7 @@ from limner.apps.api.routes.common import find_own
 from limner.apps.jobs.layout import kept_pictures
 from limner.apps.jobs.tables import Subject
 from limner.workflows.form import protections_table
+from limner.workflows.protect_request import NO_GUARANTEE
 from limner.workflows.requests import ProtectRequest
 
 from .view import Form, decimal, form_key, go, queue_job, reading, render, text, user_of
@@ -33,6 +34,7 @@ def show(request: Request, subject_id: str) -> Response:
         "rows": rows,
         "methods": [(row["name"], row["title"]) for row in rows],
         "method": ProtectRequest(pictures=()).method,
+        "warning": NO_GUARANTEE,
         "key": form_key(),
     }
     return render(request, "protect.html", title=f"Protect {subject.name}", **values)

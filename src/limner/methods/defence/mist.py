@@ -19,7 +19,7 @@ MODES = ("textural", "semantic", "fused")
     arxiv="2305.12683",
     scope=("defence",),
     full_size={"steps": 100, "epsilon": 16.0},
-    same=("mode", "step_size", "rate"),
+    same=("mode", "step_size", "semantic_weight"),
     source="the authors' code (mist-project/mist): 16 and 1 of 255, and a rate of 1e4 where latents of 4 * 64 * 64 "
     "values are summed, which is 0.61 for their mean; the texture is our own",
 )
@@ -30,7 +30,7 @@ def mist(
     steps: int = 60,
     epsilon: float = 8.0,
     step_size: float = 1.0,
-    rate: float = 0.61,
+    semantic_weight: float = 0.61,
 ) -> Recipe:
     """Photographs with the latents of a texture and a large error of the denoiser.
 
@@ -39,14 +39,14 @@ def mist(
         steps: updates of each photograph
         epsilon: largest change of a colour channel, which is from 0 to 255
         step_size: change of a colour channel in an update
-        rate: with mode "fused", weight of the denoiser's error, where the distance to the texture has weight 1
+        semantic_weight: with mode "fused", weight of the denoiser's error beside the distance to the texture
     """
     if mode not in MODES:
         raise InputError(f"the mode of mist is one of {', '.join(MODES)}, not {mode!r}")
 
     def loss(photo: Source) -> tuple[Objective, ...]:
         near = 0.0 if mode == "semantic" else 1.0
-        away = {"textural": 0.0, "semantic": 1.0, "fused": rate}[mode]
+        away = {"textural": 0.0, "semantic": 1.0, "fused": semantic_weight}[mode]
         return near * latents_near(photo, texture), -away * denoising(photo)
 
     change = perturbation(subject, epsilon)
