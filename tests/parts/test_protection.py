@@ -76,13 +76,12 @@ def test_each_photograph_has_a_stage_of_its_own(base: Any, rex: Subject) -> None
     assert not first.tensors["perturbation.1"].any()
 
 
-def test_photographs_without_pixels_are_refused(base: Any, rex: Subject) -> None:
+def test_photographs_without_pixels_and_strips_are_refused(base: Any, rex: Subject) -> None:
     unread = replace(rex, pictures=(replace(rex.pictures[0], image=None),))
-    with (
-        pytest.raises(PictureError, match="give its pictures again"),
-        attach(base, [Adapter(Recipe("a dog", (perturbation(unread, EPSILON),)), "<rex>")]),
-    ):
-        pass
+    for subject, why in ((unread, "give its pictures again"), (shaped(rex, (1, 900)), "crop it")):
+        recipe = Recipe("a dog", (perturbation(subject, EPSILON),))
+        with pytest.raises(PictureError, match=why), attach(base, [Adapter(recipe, "<rex>")]):
+            pass
 
 
 def test_the_texture_is_black_and_white_in_equal_parts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from limner.core.subject import Reference, Subject
     from limner.core.types import Streams
 
+MOST_LONG = 8
+"""Longer side of a photograph by its shorter one, at most."""
 PREFIX = "perturbation."
 """Prefix of the tensors' names; the number of the photograph follows."""
 
@@ -75,7 +78,7 @@ class perturbation:
                 lr=step_size / 255,
                 decay=decay,
                 optimizer="sign",
-                after=self.project,
+                after=functools.partial(self.project, k),
             )
             for k in range(len(self.subject.pictures))
         )
@@ -115,15 +118,15 @@ class perturbation:
 
         return Source(f"photo {photo}", "subject", prepare)
 
-    def project(self, adapted: Adapted) -> None:
-        """Put all changes back into the ball, and the changed photographs into the range of pixels.
+    def project(self, photo: int, adapted: Adapted) -> None:
+        """Put a change back into the ball, and the changed photograph into the range of pixels.
 
+        photo: its number, from 0
         adapted: the base with this modifier
         """
-        most, changes = self.epsilon / 255, adapted.tensors
-        for k, pixels in enumerate(self._photos(adapted)):
-            change = changes[f"{PREFIX}{k}"]
-            change.copy_((pixels + change.clamp(-most, most)).clamp(0, 1) - pixels)
+        pixels, change = self._photos(adapted)[photo], adapted.tensors[f"{PREFIX}{photo}"]
+        most = self.epsilon / 255
+        change.copy_((pixels + change.clamp(-most, most)).clamp(0, 1) - pixels)
 
     def copies(self, adapted: Adapted) -> list[Artefact]:
         """The changed photographs as PNG, each in the size that it was given in and named after its file. A change is
@@ -147,10 +150,16 @@ class perturbation:
 
 
 def _read_size(reference: Reference, size: int) -> tuple[int, int]:
-    """Width and height of a photograph whose shorter side is `size` pixels."""
+    """Width and height of a photograph whose shorter side is `size` pixels. Raises `PictureError` for one without
+    pixels, and for a strip, which would take far more memory than its file."""
     if reference.image is None:
         raise PictureError(f"the pixels of {reference.name} are not in the concept's file; give its pictures again")
     width, height = reference.image.size
+    if max(width, height) > MOST_LONG * min(width, height):
+        raise PictureError(
+            f"{reference.name} is {width} x {height} pixels: photographs are protected whose longer side is at most "
+            f"{MOST_LONG} times the shorter; crop it"
+        )
     scale = size / min(width, height)
     return max(size, round(width * scale)), max(size, round(height * scale))
 
