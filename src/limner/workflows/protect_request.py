@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from limner.core.artefact import copy_names
-from limner.core.files import check_folder, check_place
+from limner.core.files import check_place
 from limner.core.interrupts import standing
 from limner.core.subject import Subject, check_noun, read_all
 from limner.core.wording import counted
@@ -45,12 +45,11 @@ def protect_request(
     Raises `InputError` where a copy would replace a photograph, `FileError` where it would replace another file, and
     `UnknownName` for an unknown method or setting.
     """
-    from limner.engine.checkpoint import CHECKPOINT, TrainingPaused, discard
+    from limner.engine.checkpoint import CHECKPOINT, TrainingPaused
 
     from .protect import prepared_protection, protect_updates
 
     controls = controls or Controls()
-    check_folder(request.out)
     references, notes = read_all(list(request.pictures))
     subject = Subject(HANDLE, check_noun(request.noun), tuple(references))
     yield from map(Note, notes)
@@ -73,7 +72,6 @@ def protect_request(
         yield Paused(request.out / CHECKPOINT)
         return
     yield from _saved(request, subject, copies)
-    discard(request.out)
 
 
 def _plan(request: ProtectRequest, subject: Subject) -> tuple[BaseChoice, str]:
@@ -126,6 +124,8 @@ def _updates(
 
 def _saved(request: ProtectRequest, subject: Subject, copies: Sequence[Artefact]) -> Iterator[Event]:
     """Save the copies, and report how far each is from its photograph."""
+    from limner.engine.checkpoint import discard
+
     from .protect import difference, image_of
 
     rows: list[dict[str, Any]] = []
@@ -138,5 +138,6 @@ def _saved(request: ProtectRequest, subject: Subject, copies: Sequence[Artefact]
         rows.append({"photo": reference.name, "path": str(path), "largest": largest, "psnr": psnr})
         far = f"changed by at most {largest} of 255, {psnr:.1f} dB" if psnr is not None else "unchanged"
         lines.append(f"{path}  {far}")
+    discard(request.out)
     yield Note(NO_GUARANTEE)
     yield RunDone({"files": [row["path"] for row in rows], "photos": rows, "warning": NO_GUARANTEE}, "\n".join(lines))

@@ -106,7 +106,8 @@ class perturbation:
             prompts = (f"a photo of {self.subject.handle}",)
 
             def draw(step: int, at: Streams) -> Batch:
-                share = float(torch.rand(1, generator=at("square")))
+                # a sixth of the squares lies at each end, whose pixels would else be read the least
+                share = float((1.5 * torch.rand(1, generator=at("square")) - 0.25).clamp(0, 1))
 
                 def render(adapted: Adapted) -> Tensor:
                     pixels = self._photos(adapted)[photo] + adapted.live[self].tensors[f"{PREFIX}{photo}"]
