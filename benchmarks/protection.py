@@ -80,13 +80,15 @@ def main() -> None:
     cells = [(case, name, "as is") for case in cases for name in METHODS]
     cells += [(case, name, cleaning) for cleaning in CLEANINGS for case in cases for name in CLEANED]
     for case, name, cleaning in cells:
-        row = f"{case.member.name} / {name}"
-        if time.monotonic() - began > 60 * given.minutes or f"{row} / {cleaning}" in record["learned"]:
+        row, cell = f"{case.member.name} / {name}", f"{case.member.name} / {name} / {cleaning}"
+        known = row in record["copies"] and cell in record["learned"]
+        if known or time.monotonic() - began > 60 * given.minutes:
             continue
         copies = protected(base, case, METHODS[name])
-        record["copies"][row] = compared(base, case, copies)
-        record["learned"][f"{row} / {cleaning}"] = learned(base, case, [CLEANINGS[cleaning](each) for each in copies])
-        print(row, cleaning, record["copies"][row], record["learned"][f"{row} / {cleaning}"], flush=True)
+        record["copies"].setdefault(row, compared(base, case, copies))
+        if cell not in record["learned"]:
+            record["learned"][cell] = learned(base, case, [CLEANINGS[cleaning](each) for each in copies])
+        print(cell, record["copies"][row], record["learned"][cell], flush=True)
         write_text(RESULTS, json.dumps(record, indent=1) + "\n", overwrite=True)
 
 
@@ -98,11 +100,12 @@ def protected(base: Any, case: Any, settings: Mapping[str, Any]) -> list[Image.I
 
 
 def compared(base: Any, case: Any, copies: Sequence[Image.Image]) -> dict[str, float]:
-    """Largest change, mean PSNR, and the base's denoising error on photographs and copies."""
+    """Largest change, mean PSNR, and the base's denoising error on photographs, copies and cleaned copies."""
     pairs = [difference(photo, copy) for photo, copy in zip(case.member.images, copies, strict=True)]
-    errors = {
-        name: denoising_error(base, pictures, case.member.noun)
-        for name, pictures in (("photographs", case.member.images), ("copies", copies))
+    errors = {"photographs": denoising_error(base, case.member.images, case.member.noun)}
+    errors |= {
+        name: denoising_error(base, [clean(each) for each in copies], case.member.noun)
+        for name, clean in CLEANINGS.items()
     }
     psnr = [pair.psnr for pair in pairs if pair.psnr is not None]
     near = {"psnr": round(statistics.fmean(psnr), 2)} if psnr else {}

@@ -169,7 +169,7 @@ def test_the_real_workflows_fill_the_rows(studio: tuple[str, str, str], base: An
     ]
     assert files.read(rows[0].sha256).startswith(b"\x89PNG")
     protected = run("protect", subject=subject, method="photoguard", settings={"steps": 2})
-    assert [each["name"] for each in protected.result["files"]] == [f"{number:03}.png" for number in range(4)]
+    assert [each["name"] for each in protected.result["files"]] == [f"{number:03}.png" for number in range(3)]
     assert all(files.read(each["sha256"]).startswith(b"\x89PNG") for each in protected.result["files"])
     assert all(0 < row["largest"] <= 4 for row in protected.result["photos"])
     assert not re.search(f"{tmp_path}|/job", json.dumps([protected.result, events(database, protected.id)]))
