@@ -1,6 +1,6 @@
 """Protected photographs on the pocket base: results/protection.json.
 
-    python -m benchmarks.protection --toys 4
+    python benchmarks/protection.py --toys 4
 
 For each held-out toy and method: how far the copies are from the photographs, the base's denoising error on both, and
 the likeness that DreamBooth-LoRA learns from the copies, as they are and after a blur and JPEG. A run does what is
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common import machine
 from PIL import Image, ImageFilter
 
 import limner
@@ -33,8 +34,6 @@ from limner.evaluation.measuring import Album
 from limner.evaluation.score import images, judged
 from limner.workflows.protect import difference, image_of, protect
 from limner.workflows.score import painted
-
-from .common import machine
 
 RESULTS = Path("results/protection.json")
 PHOTOGRAPHS = "photographs"
@@ -74,7 +73,7 @@ def main() -> None:
     base, began = limner.load("pocket", device="cpu"), time.monotonic()
     record = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if record.get("fingerprint") != base.fingerprint:
-        record = {"fingerprint": base.fingerprint, "command": f"python -m benchmarks.protection --toys {given.toys}"}
+        record = {"fingerprint": base.fingerprint, "command": f"python benchmarks/protection.py --toys {given.toys}"}
         record |= {"machine": machine(), "copies": {}, "learned": {}}
     cases = toys(count=given.toys).cases
     cells = [(case, name, "as is") for case in cases for name in METHODS]
