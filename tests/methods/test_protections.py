@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 from limner.bases.common.loading import load
 from limner.core.artefact import Artefact
 from limner.core.pixels import to_tensor
-from limner.core.subject import Subject
+from limner.core.subject import Reference, Subject
 from limner.core.types import Pass
 from limner.engine.attach import attach
 from limner.engine.checkpoint import finish
@@ -170,3 +171,16 @@ def test_anti_dreambooth_attacks_a_surrogate_that_learned_the_photographs(base: 
     assert [stage.steps for stage in stages] == [7, 60, 60]
     assert stages[0].optimizer == "adamw"
     assert {stage.optimizer for stage in stages[1:]} == {"sign"}
+
+
+def test_a_larger_photograph_keeps_its_protection_when_it_is_read(base: Any, photos: Subject) -> None:
+    """The change is enlarged with the photograph, and survives being made smaller again."""
+    large = replace(photos, pictures=tuple(replace(p, image=enlarged(p)) for p in photos.pictures))
+    copies = protect(base, large, method="mist", mode="semantic", **FAST["mist"] | {"steps": 30})
+    assert images(copies)[0].size == (512, 512)
+    assert denoising_error(base, images(copies)) > 1.1 * denoising_error(base, shown(large))
+
+
+def enlarged(picture: Reference) -> Image.Image:
+    assert picture.image is not None
+    return picture.image.resize((512, 512), Image.Resampling.LANCZOS)
