@@ -22,9 +22,10 @@ test: $(VENV)/ready          ## all tests but the sweeps, WORKERS at a time
 test-all: $(VENV)/ready      ## every test but the browser's; takes more than twice as long
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not browser"
 
-browser: $(VENV)/ready       ## the studio in Chromium, from photographs to an exported concept; Debian: installs Chromium
-	command -v $(CHROMIUM) >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
-	LIMNER_CHROMIUM=$$(command -v $(CHROMIUM)) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m browser tests/browser
+browser: $(VENV)/ready       ## the studio in Chromium, from photographs to an exported concept; Debian, as root: installs Chromium
+	@command -v $(CHROMIUM) >/dev/null || { apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium; } \
+		|| { echo "no $(CHROMIUM) here: install Chromium (Debian, as root: apt-get install chromium), or name a browser: make browser CHROMIUM=google-chrome" >&2; exit 1; }
+	LIMNER_CHROMIUM=$$(command -v $(CHROMIUM)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m browser tests/browser
 
 screenshots: $(VENV)/ready   ## the pictures of docs/studio.md
 	$(BIN)/python -m tests.browser.screenshots

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 HERE = Path(__file__).parent
+PATIENCE = 60_000
+"""Milliseconds that a page or a control may take on a slow, loaded machine."""
 REASON = "needs Chromium: `make browser` installs it (Debian) and runs these tests; LIMNER_CHROMIUM names another"
 
 
@@ -53,9 +55,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """A studio on the pocket base, without login."""
+    """A studio on the pocket base, without login. Files of tests share it, so each gives its subjects names of their
+    own: `zippy` and `rusty` (test_pages), `bolt` (test_journey), `kit` (test_keyboard)."""
     with studio(tmp_path_factory.mktemp("studio") / "data") as running:
         yield running
 
@@ -84,7 +87,7 @@ def watched_page(browser: Browser, server: Studio, *, width: int = 1280, scheme:
         reduced_motion="reduce",
         accept_downloads=True,
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE)
     watched = Watched(context.new_page(), server.url)
     try:
         yield watched

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-LONG = 100_000
-"""Milliseconds that teaching and painting on the pocket base may take on a slow core."""
+LONG = 300_000
+"""Milliseconds that teaching and painting on the pocket base may take on a slow, loaded machine."""
 DROP = """
 (files) => {
   const carried = new DataTransfer();
@@ -52,7 +52,7 @@ def choose_goal(page: Page, index: int) -> str:
         slider.press("Home")
         for _ in range(index):
             slider.press("ArrowRight")
-    page.wait_for_timeout(300)
+    page.wait_for_selector(".htmx-request", state="detached")  # the answer is on the page
     return page.locator("#plan").inner_text()
 
 

@@ -14,7 +14,7 @@ from .watching import Watched
 
 def test_from_photographs_to_an_exported_likeness(open_page: Watched, photos: list[Path], tmp_path: Path) -> None:
     page = open_page.page
-    give_photos(page, photos)
+    give_photos(page, photos, name="bolt")
     assert page.locator("#report img").count() >= len(photos)
     assert page.get_by_label("Caption").first.input_value()
     plan = choose_goal(page, 0)
@@ -24,19 +24,19 @@ def test_from_photographs_to_an_exported_likeness(open_page: Watched, photos: li
     assert slower != plan
     choose_goal(page, 0)
 
-    start_teaching(page)
+    start_teaching(page, "bolt")
     wait_until_done(page)
-    open_concept(page)
+    open_concept(page, "bolt")
     concept = page.url
     assert page.get_by_role("heading", name="Diagnosis").is_visible()
     assert page.get_by_role("heading", name="Scores").is_visible()
 
-    page.get_by_role("link", name="Paint <zippy>").click()
+    page.get_by_role("link", name="Paint <bolt>").click()
     page.get_by_label("Prompt", exact=True).fill("")
-    page.get_by_label("Prompt", exact=True).press_sequentially("a photo of <zi")
-    page.get_by_role("listbox", name="Handles").get_by_role("option", name=re.compile("zippy")).click()
-    assert page.get_by_label("Prompt", exact=True).input_value().strip() == "a photo of <zippy>"
-    paint(page, "a photo of <zippy> on the beach", count=2)
+    page.get_by_label("Prompt", exact=True).press_sequentially("a photo of <bo")
+    page.get_by_role("listbox", name="Handles").get_by_role("option", name=re.compile("bolt")).click()
+    assert page.get_by_label("Prompt", exact=True).input_value().strip() == "a photo of <bolt>"
+    paint(page, "a photo of <bolt> on the beach", count=2)
     first = page.locator("#results img").first
     assert first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     picture = page.locator("#results a[data-look]").first.get_attribute("href")
@@ -53,7 +53,7 @@ def test_from_photographs_to_an_exported_likeness(open_page: Watched, photos: li
     saved.write_bytes(painted)
     drop_files(page, "[data-drop=send]", [saved])
     page.wait_for_url(re.compile(r"/paint\?"))
-    assert page.get_by_label("Prompt", exact=True).input_value() == "a photo of <zippy> on the beach"
+    assert page.get_by_label("Prompt", exact=True).input_value() == "a photo of <bolt> on the beach"
 
 
 def compared(page: Any) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.studio.client import Client, Taught, toy_pictures
-from benchmarks.studio.server import Studio
+from benchmarks.studio.server import Studio, studio
 
 from .conftest import watched_page
 
@@ -107,4 +108,24 @@ def test_an_unknown_page_says_so(browser: Browser, server: Studio) -> None:
         watched.allowed = ("404",)
         watched.page.goto("/concepts/" + "0" * 32)
         assert "there is no concept" in watched.page.locator("main").inner_text()
+        assert watched.audit() == []
+
+
+def test_a_phone_is_shown_what_it_painted(browser: Browser, server: Studio, taught: Taught) -> None:
+    from playwright.sync_api import expect
+
+    with watched_page(browser, server, width=NARROW) as watched:
+        page = watched.page
+        page.goto("/paint")
+        page.get_by_label("Prompt", exact=True).fill("a photo of <zippy>")
+        page.get_by_role("button", name="Paint", exact=True).click()
+        page.locator("#results article").first.wait_for()
+        expect(page.locator("#results article").first).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_the_page_to_log_in_has_no_fault(browser: Browser, tmp_path: Path, width: int) -> None:
+    with studio(tmp_path / "data", login=True) as server, watched_page(browser, server, width=width) as watched:
+        watched.page.goto("/gallery")
+        assert watched.page.url.endswith("/login")
         assert watched.audit() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -9,11 +10,12 @@ from typing import Any, get_args
 import pytest
 
 from limner.errors import UnknownName
-from limner.evaluation.diagnose import Label
+from limner.evaluation.diagnose import Label, words_about
 from limner.library.settings import checked_settings
 from limner.methods import find, methods
-from limner.workflows.advice import CHANGES, READS_MASKS, advise, try_next
+from limner.workflows.advice import CHANGES, READS_MASKS, advise, strength_of, try_next
 from limner.workflows.choose_method import choose
+from limner.workflows.form import tuned_by
 from limner.workflows.requests import BaseChoice, LearnRequest
 
 LABELS = get_args(Label)
@@ -77,9 +79,30 @@ def test_advice_may_change_more_than_settings() -> None:
     assert unsure is not None
     assert unsure.hold_out == 1
     assert try_next(request(hold_out=1), "undetermined") is None
-    weak = try_next(request("ip_adapter"), "underfit")  # nothing learns for each subject, so another method is taken
+
+
+def test_a_method_without_updates_is_advised_another_strength_and_then_another_method() -> None:
+    weak = try_next(request("ip_adapter"), "underfit")
     assert weak is not None
-    assert weak.method == choose(base="pocket", goal="best").method
+    assert (weak.method, dict(weak.settings)) == ("ip_adapter", {"scale": 1.25})
+    strongest = try_next(request("ip_adapter", settings={"scale": 1.5}), "underfit")
+    assert strongest is not None
+    assert strongest.method == choose(base="pocket", goal="best").method
+    copied = try_next(request("elite"), "memorised")
+    assert copied is not None
+    assert dict(copied.settings) == {"local": 0.56}
+    assert strength_of("dreambooth") is None
+
+
+@pytest.mark.parametrize("label", sorted(set(LABELS) - {"balanced", "undetermined"}))
+def test_advice_for_methods_without_updates_speaks_of_no_training(label: str) -> None:
+    for name in methods():
+        advice = advise(request(name), label)
+        if advice is not None and not tuned_by(name) and advice.request.method == name:
+            assert not re.search("updates|learning rate|steps|float32", advice.sentence), (name, advice.sentence)
+    finding, advice_words = words_about(label, has_updates=False)
+    assert finding
+    assert not re.search(r"steps|learning rate|[Tt]rain for", advice_words)
 
 
 def test_a_choice_by_goal_is_resolved_to_the_method_that_was_taken() -> None:

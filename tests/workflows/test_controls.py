@@ -17,6 +17,7 @@ from limner.core.subject import Subject
 from limner.engine.checkpoint import CHECKPOINT
 from limner.engine.sample import PaintSettings
 from limner.errors import UnknownName
+from limner.workflows.choose_method import GOALS, measured
 from limner.workflows.controls import WISHES, Controls
 from limner.workflows.events import (
     ConceptSaved,
@@ -31,6 +32,8 @@ from limner.workflows.events import (
     StateSaved,
     UpdateDone,
 )
+from limner.workflows.form import facts_of_method
+from limner.workflows.learn_together import _method
 from limner.workflows.requests import LearnRequest, PaintRequest, Request
 from limner.workflows.run import run
 from limner.workflows.together import UNFINISHED
@@ -198,6 +201,9 @@ def test_many_subjects_pause_save_and_stop(asking: Callable[..., list[Event]], f
     concept = limner.Concept.load(tmp_path / "out" / "rex.safetensors")
     alone = learning(folder, tmp_path / "alone", settings={**request.settings, "steps": len(concept.losses)})
     asking(alone)
+    # an interrupted pass names those that were complete before, for a queue that ended with it
+    again = asking(replace(request, resume=True), lambda *_: None)
+    assert sorted(event.path.stem for event in of(again, ConceptSaved)) == ["bo", "rex"]
     assert len(concept.losses) < STEPS
     assert concept.losses == pytest.approx(limner.Concept.load(tmp_path / "alone" / "rex.safetensors").losses, rel=1e-3)
 
@@ -282,3 +288,22 @@ def test_many_subjects_give_way_and_end_at_the_same_bits(
         alone, shared = (limner.Concept.load(tmp_path / out / f"{name}.safetensors") for out in ("alone", "shared"))
         assert same(alone.tensors, shared.tensors)
     assert untouched(base)
+
+
+@pytest.mark.parametrize(
+    ("kind", "goal"), [("object", "fast"), ("object", "best"), ("relation", "best"), ("action", "best")]
+)
+def test_many_subjects_learn_by_a_method_for_the_goal_that_trains_them_in_one_pass(kind: str, goal: str) -> None:
+    (event,) = _method(LearnRequest(pictures=(), together=True, goal=goal, kind=kind))
+    assert isinstance(event, Message)
+    name = event.text.removeprefix("method: ").split(" (")[0]
+    assert facts_of_method(name)["together"]
+    if kind == "object":
+        able = {n: row["H"] for n, row in measured("pocket").items() if facts_of_method(n)["together"]}
+        assert able[name] >= GOALS[goal] * max(able.values())
+
+
+def test_settings_that_the_goals_method_lacks_are_those_of_the_usual_one() -> None:
+    request = LearnRequest(pictures=(), together=True, goal="best", settings={"num_class_pictures": 2})
+    (event,) = _method(request)
+    assert "method: lora_dreambooth (lycoris_locon has no setting 'num_class_pictures')" in str(event)

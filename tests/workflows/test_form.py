@@ -121,6 +121,21 @@ def test_a_quick_estimate_takes_this_machines_speed_where_it_is_known(
     assert stored_speed("pocket") is None
 
 
+def test_an_estimate_has_the_seconds_of_what_follows_training_and_the_pace_of_earlier_ones() -> None:
+    """The method without updates takes no time to train, and its scores and previews do."""
+    found = quick_estimate("fast", pace=1.0)
+    assert found.method == "ip_adapter"
+    assert found.seconds == pytest.approx(0, abs=0.5)
+    assert found.rest_seconds == pytest.approx(28 * picture_seconds(), abs=0.1)
+    sampled = quick_estimate("fast", method="dreambooth", pace=1.0, sample_every=25)  # 80 updates: 3 samples
+    slow = quick_estimate("fast", method="dreambooth", pace=3.0, sample_every=25)
+    assert sampled.rest_seconds == pytest.approx((28 + 3 * 0.8) * picture_seconds(), abs=0.1)
+    assert sampled.whole_seconds is not None
+    assert slow.whole_seconds == pytest.approx(3 * sampled.whole_seconds, abs=0.3)
+    assert "times 3 as the last trainings here took" in slow.basis
+    assert quick_estimate("balanced", base="org/real-base").whole_seconds is None
+
+
 def test_what_was_not_measured_has_no_seconds_and_a_reason() -> None:
     found = quick_estimate("balanced", base="org/real-base")
     assert found.seconds is None

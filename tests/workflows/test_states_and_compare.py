@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +22,7 @@ from limner.pocket.subjects import toy
 from limner.pocket.world.grammar import PLACES
 from limner.workflows.compare import PLAIN, template_of
 from limner.workflows.controls import Controls
-from limner.workflows.events import CellPainted, ConceptSaved, Event, PictureSaved, RunDone, StatePainted
+from limner.workflows.events import CellPainted, ConceptSaved, Event, Paused, PictureSaved, RunDone, StatePainted
 from limner.workflows.picture_scores import picture_scores
 from limner.workflows.requests import (
     CompareRequest,
@@ -167,6 +169,50 @@ def test_a_comparison_that_is_stopped_keeps_what_was_painted(base: Any, learned:
             cells.append(event)
             controls.ask("stop")
     assert len(cells) == 1
+
+
+@pytest.mark.parametrize("kind", ["compare", "states"])
+def test_after_a_pause_the_same_request_paints_the_others_alone(
+    base: Any, learned: Path, photos: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = ConceptChoice(path=learned)
+    about: dict[str, Any] = {"references": photos, "out": tmp_path / "out", "resume": True, **FEW}
+    request: StatesRequest | CompareRequest = StatesRequest(concept=choice, **about)
+    if kind == "compare":
+        request = CompareRequest(concepts=(choice,), prompts=("{}", "{} in the snow"), seeds=(0, 1), **about)
+    _, whole = done(base, replace(request, out=tmp_path / "whole", resume=False))
+    painted: list[int] = []
+    paint = importlib.import_module("limner.workflows.paint")
+    own = paint.paint
+
+    def counting(*given: Any, **more: Any) -> Any:
+        painted.append(1)
+        return own(*given, **more)
+
+    monkeypatch.setattr(paint, "paint", counting)
+    controls = Controls()
+    controls.ask("pause")
+    *_, last = run(request, open_base=lambda _: base, controls=controls)
+    assert isinstance(last, Paused)
+    assert last.done == len(list((tmp_path / "out").glob("*.png"))) > 0
+    assert len(painted) == 1
+    events, end = done(base, request)
+    pictures = [event for event in events if isinstance(event, (CellPainted, StatePainted))]
+    assert len(painted) == {"compare": 4, "states": 3}[kind]
+    names = sorted(path.name for path in (tmp_path / "whole").glob("*.png"))
+    assert sorted(event.path.name for event in pictures) == names
+    assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in names)
+    assert end.result == json.loads(json.dumps(whole.result).replace(str(tmp_path / "whole"), str(tmp_path / "out")))
+
+
+def test_pictures_of_another_request_are_painted_anew(base: Any, learned: Path, tmp_path: Path) -> None:
+    request = StatesRequest(concept=ConceptChoice(path=learned), out=tmp_path, resume=True, **FEW)
+    done(base, request)
+    before = (tmp_path / "000001-0.png").read_bytes()
+    done(base, request)
+    assert (tmp_path / "000001-0.png").read_bytes() == before
+    done(base, replace(request, guidance=2.0))
+    assert (tmp_path / "000001-0.png").read_bytes() != before
 
 
 def test_a_prompt_of_a_comparison_names_the_subject(learned: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 @contextmanager
@@ -73,6 +74,39 @@ def ending() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+# ------------------------------------------------------------------------------------------------ breaks of long work
+
+
+class TrainingPaused(Exception):
+    """A run ended before its end because a pause was asked for; the same request with `resume` goes on. The checkpoint
+    of a training that had begun is in the run's folder."""
+
+
+_at_break: ContextVar[Callable[[bool], object] | None] = ContextVar("_at_break", default=None)
+
+
+@contextmanager
+def breaking(call: Callable[[bool], object]) -> Iterator[None]:
+    """While inside, sampling and other long work of this thread calls `call` between its steps (`take_break`). An
+    exception that it raises ends the work. Its argument says whether the base is as without adapters at that moment, so
+    that other threads may use it meanwhile."""
+    token = _at_break.set(call)
+    try:
+        yield
+    finally:
+        _at_break.reset(token)
+
+
+def take_break(*, is_base_free: bool = False) -> None:
+    """Let the function of `breaking`, where there is one, pause the work, or lend the base to other threads.
+
+    is_base_free: whether no adapter is attached to the base, or those attached are suspended
+    """
+    call = _at_break.get()
+    if call is not None:
+        call(is_base_free)
 
 
 # ----------------------------------------------------------------------------------------- the message of an interrupt

@@ -74,7 +74,9 @@ def region_masks(
     for name, where in regions.items():
         handle = name if name in words else f"<{check_name(name)}>"
         if not handles and handle not in words:
-            raise InputError(f"{handle} has a region and no concept is attached; give one with --with FILE")
+            raise InputError(
+                f"{handle} has a region and no concept is attached; the command line attaches one by --with FILE"
+            )
         if handle not in (*handles, *words):
             raise UnknownName("concept to give a region to, named", handle, handles)
         if handle in masks:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from limner.core.files import atomic_write
-from limner.core.interrupts import stopping
+from limner.core.interrupts import TrainingPaused, stopping
 from limner.core.tensor_files import read_safetensors
 from limner.core.untrusted import HASH, content_hash
 from limner.errors import FileError, TeachingError
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CHECKPOINT_SECONDS = 10.0
 CHECKPOINT = "checkpoint.safetensors"
-
-
-class TrainingPaused(Exception):
-    """Training ended before its last update because a pause was asked for; its checkpoint is in the run's folder."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from limner.core.adapted import Adapted, Moment
+from limner.core.interrupts import take_break
 from limner.core.streams import stream
 from limner.core.subject import Subject
 from limner.core.types import Pass, Sampling
@@ -268,6 +269,7 @@ def sample(
         return latents
 
     for step, time in list(enumerate(times))[begin:]:
+        take_break()
         own_time = scheduler.timesteps[step]  # on the CPU, so that no step of a sampler waits for the device
         if reference_stream and reference_stream.latents:
             latents[0] = reference_stream.latents(step).to(latents) * spread(step)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Label: TypeAlias = Literal[
     "balanced", "overfit", "memorised", "leaky background", "underfit",
@@ -48,9 +49,32 @@ ADVICE: dict[Label, tuple[str, str]] = {
 }
 
 
-def words_about(label: str) -> tuple[str, str]:
-    """Finding and advice of a label; empty for one that does not exist, as in the file of a concept from elsewhere."""
-    return {str(known): words for known, words in ADVICE.items()}.get(label, ("", ""))
+ADVICE_WITHOUT_UPDATES: dict[Label, str] = {
+    "overfit": "Lower the method's strength, or paint the concept at a smaller scale.",
+    "memorised": "Lower the method's strength, or give more and more varied reference images.",
+    "underfit": "Raise the method's strength, give clearer or more reference images, or choose a method that trains on "
+    "them.",
+    "mode collapse": "Lower the method's strength, or choose another method.",
+    "image collapse": "Lower the method's strength. The reference images may differ too much from the pictures that the "
+    "method was pre-trained on: choose another method.",
+    "drift": "Lower the method's strength, or choose another method.",
+}
+"""Label -> advice for a concept that was learned without an update (training-free methods, pre-trained encoders), where
+it differs from that of ADVICE."""
+
+
+def words_about(label: str, *, has_updates: bool = True) -> tuple[str, str]:
+    """Finding and advice of a label; empty for one that does not exist, as in the file of a concept from elsewhere.
+    `has_updates` says whether the concept was trained on its reference images."""
+    finding, advice = {str(known): words for known, words in ADVICE.items()}.get(label, ("", ""))
+    others = {} if has_updates else {str(known): words for known, words in ADVICE_WITHOUT_UPDATES.items()}
+    return finding, others.get(label, advice)
+
+
+def is_trained(cost: Mapping[str, Any]) -> bool:
+    """Whether a concept with these costs was trained on its reference images: a concept that records no number of
+    updates, such as an imported one, counts as trained."""
+    return cost.get("steps") != 0
 
 
 BROKEN = 0.78
@@ -99,11 +123,12 @@ class Diagnosis:
         return f"{self.label}: {self.meaning} {self.advice}"
 
 
-def diagnose(signs: Signs, *, threshold: float = 0.5) -> Diagnosis:
-    """The label that the intervals bear out; "undetermined" where an interval crosses the threshold that decides."""
+def diagnose(signs: Signs, *, threshold: float = 0.5, has_updates: bool = True) -> Diagnosis:
+    """The label that the intervals bear out; "undetermined" where an interval crosses the threshold that decides.
+    `has_updates` says whether the concept was trained on its reference images, on which the advice depends."""
     because = [f"F {signs.fidelity.value:.2f}", f"T {signs.alignment.value:.2f}"]
     label = _label(signs, threshold, because)
-    return Diagnosis(label, *ADVICE[label], tuple(because))
+    return Diagnosis(label, *words_about(label, has_updates=has_updates), tuple(because))
 
 
 def _label(signs: Signs, threshold: float, because: list[str]) -> Label:

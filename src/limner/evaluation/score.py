@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from limner.errors import InputError
 
 from . import truth
-from .diagnose import Range, Signs, diagnose
+from .diagnose import Range, Signs, diagnose, is_trained
 from .measuring import measure, values
 from .tradeoff import ceiling, interval, tradeoff
 
@@ -127,7 +127,8 @@ def judged(
     obeyed = None
     if truths and album.base and (plain := float(truth.obeyed(album.base, truths).mean())) > 0:
         obeyed = shares["obeyed"] / plain
-    diagnosis = diagnose(replace(_signs(album, encoders, measured, trade_off, segment), obeyed=obeyed))
+    signs = replace(_signs(album, encoders, measured, trade_off, segment), obeyed=obeyed)
+    diagnosis = diagnose(signs, has_updates=is_trained(cost or {}))
     return Scorecard(measured, trade_off, diagnosis, shares, cost or {}, tuple(notes))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from limner.bases.common.loading import facts_of
+from limner.core.method import Setting, settings
 from limner.errors import InputError, UnknownName
 from limner.evaluation.diagnose import Diagnosis
 from limner.library.settings import checked_settings, limits
@@ -22,6 +23,8 @@ READS_MASKS = ("break_a_scene", "clic", "detex", "hifi_tuner", "infusion", "lu_p
 """Methods for objects that learn inside of masks."""
 PRIOR = 1.0
 """Weight of the loss on class images where a method that has one learned without (DreamBooth, Eq. 2)."""
+STRENGTHS = 0.4, 1.5
+"""Smallest and largest strength that is advised, as shares of a method's default."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,36 @@ def _scale(kind: str, factor: float, advice: str, why: str) -> Change:
     return change
 
 
+def _strength(factor: float, why: str) -> Change:
+    """A change of the strength with which a method acts that does no updates for the subject, at most to `STRENGTHS`
+    times its default."""
+
+    def change(case: _Case) -> Advice | None:
+        setting = strength_of(case.method)
+        if setting is None or not case.values[setting.name]:
+            return None
+        least, most = (share * setting.default for share in STRENGTHS)
+        low, high = limits(setting.name)
+        before = float(case.values[setting.name])
+        value = float(f"{min(max(before * factor, least, low), most, high):.3g}")
+        if value == before or (value > before) != (factor > 1):
+            return None
+        word = "larger" if factor > 1 else "smaller"
+        sentence = f"Learn with a {word} {setting.name} ({value:g} instead of {before:g}), the {setting.help}: {why}."
+        return case.changed(sentence, {setting.name: value})
+
+    return change
+
+
+def strength_of(method: str) -> Setting | None:
+    """The setting that says how strongly a method acts which does no updates for the subject; None where it has none,
+    and for methods with updates."""
+    if tuned_by(method):
+        return None
+    numbers = (setting for setting in settings(find(method)) if setting.type is float and setting.default > 0)
+    return next((setting for setting in numbers if setting.help.startswith("strength")), None)
+
+
 def _float32(case: _Case) -> Advice | None:
     """A learning rate divided by ten, in single precision."""
     values = case.scaled(0.1, "lr")
@@ -171,17 +204,40 @@ def _hold_out(case: _Case) -> Advice | None:
 
 CHANGES: Mapping[str, tuple[Change, ...]] = {
     "balanced": (),
-    "overfit": (_prior, _steps(0.6, "it learned the photos too well to follow prompts"), _rate(0.5, "it overfits")),
-    "memorised": (_steps(0.35, "the pictures repeat the photos"), _rate(0.3, "the pictures repeat the photos")),
-    "leaky background": (_masks, _steps(0.6, "backgrounds are learned later than the subject")),
+    "overfit": (
+        _prior,
+        _steps(0.6, "it learned the photos too well to follow prompts"),
+        _rate(0.5, "it overfits"),
+        _strength(0.75, "the subject leaves prompts too little room"),
+    ),
+    "memorised": (
+        _steps(0.35, "the pictures repeat the photos"),
+        _rate(0.3, "the pictures repeat the photos"),
+        _strength(0.7, "the pictures repeat the photos"),
+    ),
+    "leaky background": (
+        _masks,
+        _steps(0.6, "backgrounds are learned later than the subject"),
+        _strength(0.75, "backgrounds come along with the subject"),
+    ),
     "underfit": (
         _steps(2.0, "it did not learn enough of the subject"),
         _rate(2.0, "it did not learn enough of the subject"),
+        _strength(1.25, "it shows too little of the subject"),
         _better_method,
     ),
-    "mode collapse": (_rate(0.3, "every prompt gives the same picture"), _better_method),
-    "image collapse": (_float32, _better_method),
-    "drift": (_prior, _rate(0.5, "the model drifted from what it could paint"), _better_method),
+    "mode collapse": (
+        _rate(0.3, "every prompt gives the same picture"),
+        _strength(0.7, "every prompt gives the same picture"),
+        _better_method,
+    ),
+    "image collapse": (_float32, _strength(0.7, "the pictures are broken"), _better_method),
+    "drift": (
+        _prior,
+        _rate(0.5, "the model drifted from what it could paint"),
+        _strength(0.75, "the pictures show neither the subject nor the prompt"),
+        _better_method,
+    ),
     "undetermined": (_hold_out,),
 }
 """Label of a diagnosis -> changes to try, the first that applies."""

@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limner.bases.common.loading import facts_of
@@ -55,13 +55,19 @@ def measured(base: str = "pocket") -> dict[str, dict[str, float]]:
 
 
 def choose(
-    *, base: str, goal: str = "balanced", kind: str = "object", budget: float | None = None, photographs: bool = False
+    *,
+    base: str,
+    goal: str = "balanced",
+    kind: str = "object",
+    budget: float | None = None,
+    photographs: bool = False,
+    among: Collection[str] | None = None,
 ) -> Choice:
     """The method for a goal on a base, by the results measured there.
 
     `budget`, in seconds, leaves out methods that took longer; `InputError` is raised where all did. `photographs` says
     that the pictures are photographs (see `are_photographs`): results on a base that knows no photographs do not apply
-    to them.
+    to them. `among` are the names of the measured methods to choose from; None: all.
     """
     if goal not in GOALS:
         raise UnknownName("goal", goal, GOALS)
@@ -83,7 +89,7 @@ def choose(
     able = {
         n: row
         for n, row in measured(base).items()
-        if n in known and row["toys"] >= FEWEST and wanted in card(known[n]).scope
+        if n in known and row["toys"] >= FEWEST and wanted in card(known[n]).scope and (among is None or n in among)
     }
     if not able:
         return Choice(DEFAULT, f"there are no results for {with_article(kind)}; this is the field's usual method")

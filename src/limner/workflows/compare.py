@@ -12,12 +12,13 @@ from limner.core.wording import counted, shortened
 from limner.errors import InputError, PromptError
 
 from .controls import PAUSE, STOP, Controls
-from .events import CellPainted, Event, Message, RunDone
+from .events import CellPainted, Event, Message, Paused, RunDone
 from .opening import choice_for, open_base, open_encoders, read_concept_choices
 from .score_request import images_of
 
 if TYPE_CHECKING:
     from limner.core.concept import Concept
+    from limner.core.picture import Picture
 
     from .requests import BaseChoice, CompareRequest
 
@@ -46,7 +47,8 @@ def compare_request(
     controls: Controls | None = None,
 ) -> Iterator[Event]:
     """Paint and score the cells of a comparison, row by row. `open_base` may return a base that is open already. A
-    pause or stop that `controls` carry takes effect after the current cell's seed.
+    pause or stop that `controls` carry takes effect once the pictures of the current row and seed are painted; after a
+    pause, the same request with `resume` paints the others.
 
     Raises `PromptError` for a prompt that does not name the subject, and `WrongBase` for a concept of another base.
     """
@@ -60,9 +62,18 @@ def compare_request(
     rows = [*([Row(PLAIN, None)] if request.plain else []), *rows]
     yield Message(f"{counted(len(rows), 'row')} of {counted(len(templates) * len(request.seeds), 'picture')}")
     cells: list[CellPainted] = []
-    for cell in _cells(request, base, rows, templates, str(concepts[0].subject["noun"]), controls or Controls()):
-        cells.append(cell)
-        yield cell
+    controls = controls or Controls()
+    for part in _parts(request, base, rows, templates, str(concepts[0].subject["noun"])):
+        cells += part
+        yield from part
+        if len(cells) == len(rows) * len(templates) * len(request.seeds):
+            break
+        if controls.take(PAUSE):
+            yield Paused(done=len(cells))
+            return
+        if controls.take(STOP):
+            yield Message(f"stopped after {counted(len(cells), 'picture')}")
+            break
     table = [_summary(row, [cell for cell in cells if cell.row == k]) for k, row in enumerate(rows)]
     yield RunDone({"rows": table, "cells": [cell.record for cell in cells]}, "\n".join(map(_line, table)))
 
@@ -77,13 +88,15 @@ def template_of(prompt: str, concepts: Sequence[Concept]) -> str:
     return prompt
 
 
-def _cells(
-    request: CompareRequest, base: Any, rows: Sequence[Row], templates: Sequence[str], noun: str, controls: Controls
-) -> Iterator[CellPainted]:
-    """Every cell, painted and scored: a batch for each row and seed."""
+def _parts(
+    request: CompareRequest, base: Any, rows: Sequence[Row], templates: Sequence[str], noun: str
+) -> Iterator[list[CellPainted]]:
+    """The cells of each row and seed, painted in one batch and scored; with `resume`, those that an earlier run painted
+    are read from their files."""
     from limner.engine.sample import PaintSettings
 
     from .paint import paint
+    from .painted_before import painted_before
     from .picture_scores import picture_scores
 
     settings = PaintSettings(request.steps, request.guidance, "", request.negative)
@@ -93,17 +106,22 @@ def _cells(
     for k, row in enumerate(rows):
         own = row.concept
         texts = [row.text(template, noun) for template in templates]
+        attached, handles = ([own], own.handles) if own is not None else ([], ())
         for seed in request.seeds:
-            if controls.take(PAUSE) or controls.take(STOP):
-                return
-            attached = [own] if own is not None else []
-            pictures = paint(base, texts, concepts=attached, seed=seed, settings=settings, any_base=request.any_base)
+            paths = [request.out / f"{k:02}-{column:02}-{seed}.png" for column in range(len(texts))]
+            about: dict[str, Any] = {"base": base, "handles": handles, "seed": seed, "settings": settings}
+            pictures: Sequence[Picture] = painted_before(paths, texts, **about) if request.resume else []
+            if not pictures:
+                more: dict[str, Any] = {"seed": seed, "settings": settings, "any_base": request.any_base}
+                pictures = paint(base, texts, concepts=attached, **more)
+                for picture, path in zip(pictures, paths, strict=True):
+                    picture.save(path, overwrite=request.overwrite or request.resume)
             images = [picture.image for picture in pictures]
             scores = picture_scores(base, own or judged, images, texts, references=references, encoders=encoders)
-            for column, (picture, score) in enumerate(zip(pictures, scores, strict=True)):
-                path = request.out / f"{k:02}-{column:02}-{seed}.png"
-                picture.save(path, overwrite=request.overwrite)
-                yield CellPainted(row.name, request.prompts[column], seed, path, score, picture.prompt, k, column)
+            yield [
+                CellPainted(row.name, request.prompts[column], seed, path, score, text, k, column)
+                for column, (path, score, text) in enumerate(zip(paths, scores, texts, strict=True))
+            ]
 
 
 def _summary(row: Row, cells: Sequence[CellPainted]) -> dict[str, Any]:

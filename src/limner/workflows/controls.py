@@ -25,9 +25,10 @@ class Controls:
     """Carries wishes from any thread to the one that runs a workflow, which grants each at its next opportunity.
 
     pause: training writes its checkpoint, the event `Paused` follows, and the iterator ends; the same request with
-        `resume` goes on to the same bits. Other work ends after its current batch of pictures.
-    stop: training ends, the concept learned so far is kept, and scores, previews and checks follow. Other work ends
-        after its current batch of pictures.
+        `resume` goes on to the same bits. Class images before the first update, scores, previews and checks are left
+        at once, and begin anew. Other work pauses after its current batch of pictures.
+    stop: training ends, the concept learned so far is kept, and scores, previews and checks follow. Before the first
+        update there is nothing to keep, which is an error. Other work ends after its current batch of pictures.
     sample: pictures are painted with the weights learned so far.
     save: a concept of this moment is written beside the run's page.
 

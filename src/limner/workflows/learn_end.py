@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
+from limner.core.interrupts import breaking
+
 from .events import CheckDone, ConceptCertified, ConceptSaved, ConceptScored, Event, Message, PreviewsPainted
 from .learn_files import PAGE, SHEET
 from .preview_prompts import preview_prompts
@@ -25,7 +27,8 @@ def keep_best(run: LearnRun, concept: Concept) -> Generator[Event, None, Concept
         return concept
     yield Message("scoring the states of the training")
     lines: list[str] = []
-    concept = keeper.best(concept, lambda c: _harmonic(judge(c)), say=lines.append)
+    with breaking(run.watches.at_break):
+        concept = keeper.best(concept, lambda c: _harmonic(judge(c)), say=lines.append)
     yield from map(Message, lines)
     concept.save(run.target, overwrite=True)
     yield ConceptSaved(run.target, concept.cost)
@@ -41,7 +44,8 @@ def score_concept(run: LearnRun, concept: Concept) -> Generator[Event, None, tup
     if run.judge is None:
         return concept, None
     yield Message("scoring")
-    card = run.judge(concept)
+    with breaking(run.watches.at_break):
+        card = run.judge(concept)
     concept = concept.scored({"with it": card.brief})
     concept.save(run.target, overwrite=True)
     yield ConceptScored(concept.scores, str(card.diagnosis))
@@ -59,7 +63,8 @@ def paint_previews(run: LearnRun, concept: Concept, card: Scorecard | None) -> I
     pictures: Pictures = Pictures([])
     if request.preview:
         prompts = preview_prompts(run.subject)
-        pictures = paint(run.base, prompts, concepts=[concept], count=request.preview, seed=request.seed)
+        with breaking(run.watches.at_break):
+            pictures = paint(run.base, prompts, concepts=[concept], count=request.preview, seed=request.seed)
         paths = pictures.save(run.page, overwrite=True)
         save_sheet(pictures.grid(request.preview), run.page / SHEET)
     write_page(run.page / PAGE, concept, subject=run.subject, pictures=pictures, card=card, overwrite=True)
@@ -72,7 +77,8 @@ def certify_concept(run: LearnRun, concept: Concept) -> Generator[Event, None, s
 
     if not run.request.check:
         return ""
-    certificate = certify(run.base, concept, seed=run.request.seed)
+    with breaking(run.watches.at_break):
+        certificate = certify(run.base, concept, seed=run.request.seed)
     for check in certificate.checks:
         yield CheckDone(check.what, check.ok, check.finding)
     yield ConceptCertified(certificate.ok, certificate.dtype, certificate.failure)

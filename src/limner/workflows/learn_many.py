@@ -9,12 +9,13 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from limner.core.interrupts import TrainingPaused, breaking
 from limner.engine.stacked.rows import alike
 from limner.engine.stacked.train import SLOTS, StackedTrainer, SubjectRun, stacked_trainer
 from limner.engine.train import Checkpoint
 from limner.errors import InputError
 
-from .controls import Controls
+from .controls import PAUSE, Controls
 from .learn import prepared_run, to_concept
 from .progress import Line, fleet_line
 
@@ -69,8 +70,9 @@ def train_stacked(
     longer equal to learning a subject alone up to rounding. A job that ends or fails leaves its slot to the next; the
     next job is requested when a slot becomes free. An iterator of jobs may block: it runs in a thread of its own, and
     the subjects in training continue meanwhile. A job that cannot start ends at once, with its error. Where others wait
-    for the base (`controls`), all adapters are taken off between two updates, and put back after the others' turns. The
-    base returns to its former state when the generator ends, is closed or raises.
+    for the base (`controls`), all adapters are taken off between two updates, and put back after the others' turns;
+    they have it between the steps of sampling class images, too. A pause that is asked for there, before the first
+    update, raises `TrainingPaused`. The base returns to its former state when the generator ends, is closed or raises.
     """
     controls = controls or Controls()
     if slots < 1:
@@ -78,11 +80,22 @@ def train_stacked(
     asked, began = Asked(jobs), time.monotonic()
     members: list[SubjectRun] = []
     job_of: dict[SubjectRun, Job] = {}
+    has_begun = False
+
+    def at_break(is_base_free: bool) -> None:
+        if is_base_free:
+            controls.give_way()
+        if not has_begun and controls.take(PAUSE):
+            raise TrainingPaused
+
     while True:
         refused: list[Done] = []
         while len(members) < slots and (job := asked.next(wait=not members and not refused)) is not None:
             try:
-                members.append(_start(base, job, job_of))
+                with breaking(at_break):
+                    members.append(_start(base, job, job_of))
+            except TrainingPaused:
+                raise
             except Exception as error:  # the fault of one job must not end the others
                 refused.append(Done(job, None, error, job.start or Checkpoint(0, 0, {}, {})))
         if refused:
@@ -97,6 +110,7 @@ def train_stacked(
             trainer.mixed = mixed
             while True:
                 losses, ended = trainer.update()
+                has_begun = True
                 done = tuple(_done(trainer, member, job_of[member]) for member in ended)
                 job_losses = tuple((job_of[member], loss) for member, loss in losses)
                 yield StackedProgress(

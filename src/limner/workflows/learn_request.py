@@ -10,9 +10,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from limner.core.interrupts import TrainingPaused, breaking
 from limner.errors import InputError
 
-from .controls import PAUSE, SAMPLE, SAVE, Controls
+from .controls import PAUSE, SAMPLE, SAVE, STOP, Controls
 from .events import ConceptSaved, Event, Message, Note, Paused, RunDone, UpdateDone
 from .learn_end import certify_concept, keep_best, paint_previews, score_concept
 from .learn_files import PAGE
@@ -46,38 +47,41 @@ def learn_subject(
         raise InputError(f"{flag} is for many subjects in one pass: add --together, or leave it out")
     if request.nouns:
         raise InputError("--classes is for many subjects in one pass: add --together, or use --class for one subject")
-    from limner.engine.checkpoint import CHECKPOINT, TrainingPaused
+    from limner.engine.checkpoint import CHECKPOINT
 
     run = yield from planned(request, open_base, controls)
     try:
-        concept = yield from _taught(run)
+        yield from _whole(run)
     except TrainingPaused:
-        yield Paused(run.page / CHECKPOINT)
-        return
-    if _is_paused(run):
-        yield Paused(run.target)
-        return
-    run.watches.controls.give_way()
+        yield Paused(next((path for path in (run.page / CHECKPOINT, run.target) if path.exists()), None))
+
+
+def _whole(run: LearnRun) -> Iterator[Event]:
+    """Train, score, preview and certify. Raises `TrainingPaused` where a pause is asked for."""
+    controls = run.watches.controls
+    concept = yield from _taught(run)
+    run.watches.has_begun = True
+    _check_pause(run)
+    controls.give_way()
     concept = yield from keep_best(run, concept)
     concept, card = yield from score_concept(run, concept)
     if run.watches.keeper:
         run.watches.keeper.clear()
-    if _is_paused(run):
-        yield Paused(run.target)
-        return
-    run.watches.controls.give_way()
+    _check_pause(run)
+    controls.give_way()
     yield from paint_previews(run, concept, card)
-    run.watches.controls.give_way()
+    controls.give_way()
     failure = yield from certify_concept(run, concept)
     result = {"concept": str(run.target), "page": str(run.page / PAGE), "cost": concept.cost, "scores": concept.scores}
     yield RunDone(result, f"{run.target}\n{run.page / PAGE}", failure)
 
 
-def _is_paused(run: LearnRun) -> bool:
-    """Whether a pause is asked for after training; samples and states are no longer possible then."""
-    run.watches.controls.take(SAMPLE)
-    run.watches.controls.take(SAVE)
-    return run.watches.controls.take(PAUSE)
+def _check_pause(run: LearnRun) -> None:
+    """Raise `TrainingPaused` where a pause is asked for; samples and states are no longer possible after training."""
+    for wish in (SAMPLE, SAVE, STOP):
+        run.watches.controls.take(wish)
+    if run.watches.controls.take(PAUSE):
+        raise TrainingPaused
 
 
 def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
@@ -95,6 +99,7 @@ def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
     elif request.resume and not (run.page / CHECKPOINT).exists():
         yield Note(f"there is no checkpoint in {run.page}, so training starts from the beginning")
     if concept is None:
+        run.watches.resumes = request.resume and (run.page / CHECKPOINT).exists()
         run.watches.state_of = functools.partial(state_of, run.base, ready)
         updates = run_of(
             run.base,
@@ -107,7 +112,8 @@ def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
             pause=functools.partial(run.watches.controls.take, PAUSE),
         )
         concept = yield from _updates(run, updates)
-        yield ConceptSaved(run.target, concept.cost)
+    # a resumed run says so, too: a queue knows of a concept by this event alone
+    yield ConceptSaved(run.target, concept.cost)
     if not run.recipe.tuning:
         yield from unused_pictures([run.subject], run.method)
     return concept
@@ -120,7 +126,7 @@ def _updates(run: LearnRun, updates: Generator[Progress, None, Concept]) -> Gene
     with closing(updates):
         while True:
             try:
-                progress = next(updates)
+                progress = _next(run, updates)
             except StopIteration as ended:
                 concept: Concept = ended.value
                 return concept
@@ -130,6 +136,14 @@ def _updates(run: LearnRun, updates: Generator[Progress, None, Concept]) -> Gene
             if progress.stage == last and not has_noted:
                 has_noted = True
                 yield from unused_pictures([run.subject], run.method)
+
+
+def _next(run: LearnRun, updates: Generator[Progress, None, Concept]) -> Progress:
+    """The next update. Until the first one is done, class images may be sampled, which take breaks."""
+    if run.watches.has_begun:
+        return next(updates)
+    with breaking(run.watches.at_break):
+        return next(updates)
 
 
 def update_event(progress: Progress) -> UpdateDone:

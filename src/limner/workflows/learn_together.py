@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limner.core.concept import Concept
 from limner.core.files import check_folder
 from limner.core.heic import unread_note
 from limner.core.interrupts import standing
+from limner.core.method import settings
 from limner.core.wording import counted
 from limner.engine.stacked.train import SLOTS, room
 from limner.errors import InputError, UnknownName
 from limner.library.apart import notes_of
-from limner.methods import DEFAULT, find
+from limner.library.settings import checked_settings
+from limner.methods import DEFAULT, find, methods
 
+from .choose_method import Choice, choose
 from .controls import Controls
-from .events import Event, Message, Note, Paused, PicturesRead, RunDone
+from .events import ConceptSaved, Event, Message, Note, Paused, PicturesRead, RunDone
 from .faces import consented, demand_consent, face_alone
+from .form import facts_of_method
 from .learn_files import check_target
 from .learn_request import unused_pictures
 from .opening import free_memory, open_base, strange_words_note
@@ -51,7 +56,7 @@ def learn_together(
     training failed.
     """
     _check_alone(request)
-    method = request.method or DEFAULT
+    method = request.method or (yield from _method(request))
     folders = _folders(request)
     if unread := unread_note(folders):
         yield Note(unread)
@@ -84,6 +89,8 @@ def learn_together(
     jobs = one_pass.jobs(subjects)
     if one_pass.there:
         yield Message(f"{len(one_pass.there)} of {counted(len(subjects), 'subject')} are learned already")
+        # a queue knows of a concept by this event alone
+        yield from (ConceptSaved(path, Concept.load(path).cost) for path in one_pass.there)
     if jobs:
         slots = request.slots or _room(base, subjects[0], method, request)
         yield Message(f"{counted(len(jobs), 'subject')}, {min(slots, len(jobs))} at a time, by {method}")
@@ -107,6 +114,19 @@ def _check_alone(request: LearnRequest) -> None:
         raise InputError(
             f"--{flag} does not work with --together, which only trains and saves; learn that subject alone"
         )
+
+
+def _method(request: LearnRequest) -> Generator[Event, None, str]:
+    """Return the method for the request's goal, among those by which many subjects learn in one pass; the usual one
+    where the request has settings that the other lacks."""
+    among = [name for name in methods() if facts_of_method(name)["together"]]
+    choice = choose(base=request.base.name, goal=request.goal, kind=request.kind, among=among)
+    if choice.method not in among:  # the usual method for the kind, where none was measured
+        choice = Choice(DEFAULT, f"{choice.method} learns one subject at a time")
+    elif strange := request.settings.keys() - {setting.name for setting in settings(find(choice.method))}:
+        choice = Choice(DEFAULT, f"{choice.method} has no setting {min(strange)!r}")
+    yield Message(f"method: {choice.method} ({choice.why})")
+    return choice.method
 
 
 def _folders(request: LearnRequest) -> list[Path]:
@@ -143,6 +163,6 @@ def _subjects(request: LearnRequest, folders: Sequence[Path]) -> list[Subject]:
 
 def _room(base: Base, subject: Subject, method: str, request: LearnRequest) -> int:
     """Number of subjects that fit into the free memory, at most `SLOTS`."""
-    recipe = find(method)(subject, **request.settings)
+    recipe = find(method)(subject, **checked_settings(find(method), request.settings, base=base.name))
     batch = int(request.settings.get("batch", 4))
     return min(SLOTS, room(base, recipe, batch=batch, limit=0.7 * free_memory(request.base.device)))

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.core.files import check_ours
+from limner.core.interrupts import TrainingPaused
 from limner.core.wording import counted, shortened
-from limner.errors import InputError
+from limner.errors import InputError, TeachingError
 
 from .choose_method import within
-from .controls import SAMPLE, SAVE, STOP, Controls
+from .controls import PAUSE, SAMPLE, SAVE, STOP, Controls
 from .events import Event, Message, SamplePainted, SignalMeasured, StateSaved
 from .learn_files import SIGNALS
 from .preview_prompts import preview_prompts
@@ -47,9 +48,23 @@ class Watches:
     state_of: Callable[[Progress], Any] | None = None
     score: Callable[[Sequence[Any], Sequence[str]], list[dict[str, float]]] | None = None
     events: list[Event] = field(default_factory=list)
+    resumes: bool = False  # whether training goes on from a checkpoint
+    has_begun: bool = False  # whether this run has done an update
+
+    def at_break(self, is_base_free: bool) -> None:
+        """Called between the steps of long work that is no training: class images before the first update, scores and
+        pictures after the last. Raises `TrainingPaused` for a pause, and `TeachingError` for a stop before there is
+        anything to keep."""
+        if is_base_free:
+            self.controls.give_way()
+        if self.controls.take(PAUSE):
+            raise TrainingPaused
+        if not (self.has_begun or self.resumes) and self.controls.take(STOP):
+            raise TeachingError("training was stopped before its first update, so there is nothing to keep")
 
     def __call__(self, progress: Progress) -> bool:
         """Called with every update. Returns whether training ends."""
+        self.has_begun = True
         enough = self.budget is not None and self.budget(progress)
         if self.keeper is not None:
             self.keeper(progress)

@@ -252,7 +252,9 @@ def check_prompts(prompts: Sequence[str], *, handles: Sequence[str]) -> None:
         strange = [h for h in re.findall(r"<[^<>\s]+>", prompt) if h not in handles]
         if strange:
             adapted = (
-                f"attached: {', '.join(handles)}" if handles else "no concept is attached; give one with --with FILE"
+                f"attached: {', '.join(handles)}"
+                if handles
+                else "no concept is attached; the command line attaches one by --with FILE"
             )
             raise PromptError(f"nothing answers to {strange[0]} in {shortened(prompt)!r}; {adapted}")
 

@@ -28,6 +28,11 @@ REFERENCE = "dreambooth"
 """The method by whose updates a machine's speed is measured. It was measured on the bench, and its updates are nothing
 but passes of the denoiser, forwards and back, and the optimiser."""
 
+PICTURES_AFTER = 28.0
+"""Pictures that are painted after training, in those of the default number of steps: 12 for scores, 12 previews, and
+for the checks 11 of 8 steps."""
+SAMPLE = 0.8
+"""A sample during training, of 20 steps, in the same pictures."""
 FORM = 2
 """Number of the form of a stored speed; files of an earlier form are not read."""
 
@@ -36,9 +41,9 @@ FORM = 2
 class Estimate:
     """The method that a goal leads to, and the cost of learning by it.
 
-    `seconds` are those of training and of painting class images before it; opening the base comes before, and scores,
-    previews and checks follow. `between` are the ends of the range. They are None where unknown; `basis` says why, and
-    otherwise where the numbers are from.
+    `seconds` are those of training and of painting class images before it; `between` are the ends of the range. Opening
+    the base comes before. `rest_seconds` are those of the samples during training, and of the scores, previews and
+    checks after it. All are None where unknown; `basis` says why, and otherwise where the numbers are from.
     """
 
     method: str
@@ -47,6 +52,12 @@ class Estimate:
     memory_bytes: int | None
     basis: str
     between: tuple[float, float] | None = None
+    rest_seconds: float | None = None
+
+    @property
+    def whole_seconds(self) -> float | None:
+        """Seconds from the first update's preparation to the last check; None where unknown."""
+        return None if self.seconds is None else self.seconds + (self.rest_seconds or 0.0)
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,8 @@ def quick_estimate(
     budget: float | None = None,
     photographs: bool = False,
     device: str | None = None,
+    sample_every: int = 0,
+    pace: float | None = None,
 ) -> Estimate:
     """Estimate learning without loading torch, quickly enough for every move of a slider.
 
@@ -79,6 +92,9 @@ def quick_estimate(
     budget: seconds after which training ends
     photographs: whether the pictures are photographs
     device: the device that the base is opened on, as the user names it
+    sample_every: updates between samples of one prompt; 0: none
+    pace: how many times longer trainings lasted here than where the bench was measured; None: this machine's speed,
+        where it was measured
 
     Raises `UnknownName` for an unknown goal, method or setting, and `InputError` where no method fits the budget.
     """
@@ -88,13 +104,13 @@ def quick_estimate(
     memory = memory_of_method(choice.method, base)
     row = measured(base).get(choice.method)
     if row is None:
-        basis = f"{choice.method} was not measured on {base}; a few updates there tell its speed"
+        basis = f"{choice.method} was not measured on {base}; its time is known once it has made a few updates"
         return Estimate(choice.method, choice.why, None, memory, basis)
     whole = training_seconds(choice.method, base)
     training = whole * work(choice.method, chosen)
     painting = picture_seconds() * class_images(chosen)
-    speed = stored_speed(base, device)
-    (slow, fast), (slow_picture, fast_picture) = factors(speed, base) if speed else ((1.0, 1.0), (1.0, 1.0))
+    speed = stored_speed(base, device) if pace is None else None
+    (slow, fast), (slow_picture, fast_picture) = factors(speed, base) if speed else ((pace or 1.0,) * 2,) * 2
     # class images of an earlier run may be in the cache
     least, most = training * fast, training * slow + painting * slow_picture
     images = painting * (slow_picture * fast_picture) ** 0.5
@@ -102,10 +118,15 @@ def quick_estimate(
     limit = float("inf") if budget is None else budget
     ends = (round(min(least, limit), 1), round(min(most, limit), 1))
     basis = f"{whole:.0f} s of training where it was measured"
-    basis += ", scaled by this machine's speed" if speed else "; this machine's speed was not measured yet"
+    if pace is not None:
+        basis += f", times {pace:.2g} as the last trainings here took"
+    else:
+        basis += ", scaled by this machine's speed" if speed else "; this machine's speed was not measured yet"
     if painting:
         basis += f"; {images:.0f} s of class images before it, unless an earlier training of this class painted them"
-    return Estimate(choice.method, choice.why, round(min(middle, limit), 1), memory, basis, ends)
+    samples = (updates(choice.method, chosen) - 1) // sample_every if sample_every else 0
+    rest = (PICTURES_AFTER + SAMPLE * max(samples, 0)) * picture_seconds() * (slow_picture * fast_picture) ** 0.5
+    return Estimate(choice.method, choice.why, round(min(middle, limit), 1), memory, basis, ends, round(rest, 1))
 
 
 def training_seconds(method: str, base: str) -> float:
@@ -131,6 +152,11 @@ def work(method: str, chosen: Mapping[str, Any]) -> float:
     before = sum(usual[name] for name in counts)
     share = sum(chosen[name] for name in counts) / before if before else 1.0
     return share * (chosen["batch"] / usual["batch"] if usual.get("batch") else 1.0)
+
+
+def updates(method: str, chosen: Mapping[str, Any]) -> int:
+    """Number of updates of training by these settings."""
+    return sum(int(chosen[name]) for name in tuned_by(method) if name.endswith("steps"))
 
 
 def class_images(chosen: Mapping[str, Any]) -> int:

@@ -13,13 +13,14 @@ from limner.core.wording import counted
 from limner.errors import InputError, UnknownName
 
 from .controls import PAUSE, STOP, Controls
-from .events import ConceptSaved, Event, Message, RunDone, StatePainted
+from .events import ConceptSaved, Event, Message, Paused, RunDone, StatePainted
 from .learn_watches import STATES
 from .opening import choice_for, open_base, open_encoders, read_concept_choices
 from .score_request import images_of
 
 if TYPE_CHECKING:
     from limner.core.concept import Concept
+    from limner.core.picture import Picture
 
     from .requests import BaseChoice, StatesRequest
 
@@ -36,7 +37,8 @@ def states_request(
     controls: Controls | None = None,
 ) -> Iterator[Event]:
     """Paint with each state of a concept's training, or with `choose` write the concept of one. `open_base` may return
-    a base that is open already. A pause or a stop that `controls` carry takes effect after the current state.
+    a base that is open already. A pause or a stop that `controls` carry takes effect after the current state; after a
+    pause, the same request with `resume` paints the others.
 
     Raises `InputError` where there are no states, or states of another run, and `UnknownName` for a number of updates
     that no state has.
@@ -122,6 +124,7 @@ def _paint(
     from limner.engine.sample import PaintSettings
 
     from .paint import paint
+    from .painted_before import painted_before
     from .picture_scores import picture_scores
     from .preview_prompts import preview_prompts
 
@@ -132,15 +135,28 @@ def _paint(
     references = images_of(request.references)
     encoders = open_encoders(request.encoders, device=request.base.device)
     rows: list[dict[str, Any]] = []
+    *_, last = states
     for done, state in states.items():
-        pictures = paint(base, prompts, concepts=[state], seed=request.seed, settings=settings)
+        paths = [request.out / f"{done:06}-{k}.png" for k in range(len(prompts))]
+        about: dict[str, Any] = {"seed": request.seed, "settings": settings}
+        pictures: Sequence[Picture] = []
+        if request.resume:
+            pictures = painted_before(paths, prompts, base=base, handles=state.handles, **about)
+        if not pictures:
+            pictures = paint(base, prompts, concepts=[state], **about)
+            for picture, path in zip(pictures, paths, strict=True):
+                picture.save(path, overwrite=request.overwrite or request.resume)
         images = [picture.image for picture in pictures]
         scores = picture_scores(base, concept, images, prompts, references=references, encoders=encoders)
-        for k, (picture, score) in enumerate(zip(pictures, scores, strict=True)):
-            path = picture.save(request.out / f"{done:06}-{k}.png", overwrite=request.overwrite)
+        for picture, path, score in zip(pictures, paths, scores, strict=True):
             yield StatePainted(done, path, score, picture.prompt, picture.seed)
             rows.append({"done": done, "path": str(path), "prompt": picture.prompt, "scores": score})
-        if controls.take(PAUSE) or controls.take(STOP):
+        if done == last:
+            break
+        if controls.take(PAUSE):
+            yield Paused(done=len(rows))
+            return
+        if controls.take(STOP):
             yield Message(f"stopped after the state of {counted(done, 'update')}")
             break
     yield RunDone(

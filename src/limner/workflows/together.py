@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.core.concept import Concept
 from limner.core.files import check_folder, check_ours
-from limner.core.interrupts import stopping
+from limner.core.interrupts import TrainingPaused, stopping
 from limner.core.wording import counted
 from limner.engine import checkpoint as engine_checkpoint
 from limner.engine.checkpoint_sets import CheckpointSets
@@ -106,6 +106,12 @@ class Together:
     def run(self, jobs: Sequence[Job], *, slots: int, mixed: bool) -> Iterator[Event]:
         """Train the jobs and save each concept as soon as it is finished. Raises `KeyboardInterrupt` on an
         interruption, after checkpoints are written; after a pause, `paused` is set."""
+        try:
+            yield from self._run(jobs, slots=slots, mixed=mixed)
+        except TrainingPaused:  # before the first update, while class images were sampled
+            self.paused = True
+
+    def _run(self, jobs: Sequence[Job], *, slots: int, mixed: bool) -> Iterator[Event]:
         check_folder(self.folder / UNFINISHED)
         saved = time.monotonic()
         training = train_stacked(self.base, jobs, slots=slots, mixed=mixed, controls=self.controls)

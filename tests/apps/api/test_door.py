@@ -47,6 +47,8 @@ def test_one_user_needs_no_login_and_is_an_administrator(client: TestClient) -> 
 def test_a_server_for_all_addresses_needs_a_login() -> None:
     assert Config(data=Path("x"), host="0.0.0.0").needs_login
     assert not Config(data=Path("x")).needs_login
+    assert Config(data=Path("x"), behind_proxy=True).needs_login  # its clients are other machines
+    assert Config(data=Path("x"), hosts=("studio.example.org",)).needs_login
     with pytest.raises(InputError, match="loopback"):
         Config(data=Path("x"), host="192.168.1.2", login="none")
 

@@ -17,12 +17,17 @@ from sqlalchemy import select
 from limner.apps.jobs.concept_rows import read_header
 from limner.apps.jobs.database import Database
 from limner.apps.jobs.files import Files
+from limner.apps.jobs.made import Made
+from limner.apps.jobs.payloads import Plan, plan
+from limner.apps.jobs.progress import Progress
 from limner.apps.jobs.queue import submit, wish
-from limner.apps.jobs.tables import Concept, Job, JobEvent, Picture, Reference, Subject, User
+from limner.apps.jobs.tables import Concept, Conversation, Job, JobEvent, Picture, Reference, Subject, User
+from limner.apps.jobs.turns import _accept
 from limner.apps.jobs.uploads import store
 from limner.apps.jobs.worker import Worker
-from limner.errors import InputError
-from limner.workflows.events import Event
+from limner.errors import InputError, UnknownName
+from limner.workflows.events import Event, Message
+from limner.workflows.requests import ConverseRequest
 
 from . import workflows
 from .workflows import PIXEL
@@ -120,6 +125,12 @@ def test_no_path_of_the_worker_reaches_the_database(
     texts += [str(job(database, id).result), str(job(database, id).progress)]
     texts += [str(concept.header) for concept in rows(database, Concept)]
     assert not [text for text in texts if str(tmp_path) in text]
+
+
+def test_the_progress_that_is_shown_names_no_path_of_the_worker() -> None:
+    progress = Progress({})
+    progress.take(Message("/data/jobs/7/in/photos: a folder"), {"event": "message", "text": "in/photos: a folder"}, 0)
+    assert progress.values["text"] == "in/photos: a folder"
 
 
 def test_a_second_concept_of_a_name_gets_a_number(database: Database, subject: Subject, make: Make) -> None:
@@ -243,6 +254,37 @@ def test_pictures_are_stored_as_they_are_painted_and_a_pause_repeats_none(
         *(("a dog", 10), ("a dog", 11), ("a cat", 12), ("a cat", 13))
     ]
     assert all(picture.purpose == "gallery" for picture in pictures)
+
+
+def test_conversations_are_read_by_the_language_model_of_the_worker(database: Database, user: User, make: Make) -> None:
+    with database.session() as session:
+        row = Conversation(owner_id=user.id, title="talk")
+        session.add(row)
+        session.flush()
+        payload = {"conversation": row.id, "words": "a dog"}
+    submit(database, owner=user.id, kind="converse", payload=payload)
+    requests: list[Any] = []
+
+    def keep(request: Any, **_: Any) -> Iterator[Event]:
+        requests.append(request)
+        yield from ()
+
+    make(run_workflow=keep, llm="http://127.0.0.1:8000/v1", llm_model="m").step()
+    assert [(each.llm, each.llm_model) for each in requests] == [("http://127.0.0.1:8000/v1", "m")]
+    with database.reading() as session, pytest.raises(UnknownName, match="llm"):
+        plan(session, user, "converse", {**payload, "llm": "http://169.254.169.254/"})
+
+
+def test_an_accepted_picture_joins_the_photos_of_its_subject_and_of_no_merged_concept(
+    database: Database, subject: Subject, user: User
+) -> None:
+    concepts = [Concept(handle="<rex>", subject_id=subject.id), Concept(handle="<both>", subject_id=None)]
+    made = Made(Job(id="0" * 32, owner_id=user.id), Plan(ConverseRequest(words=""), {}, {}, concepts))
+    with database.session() as session:
+        (sha256,) = (picture.sha256 for picture in session.get_one(Subject, subject.id).pictures)
+        assert _accept(session, made, {"rex": sha256, "both": sha256}) == ["both"]
+    with database.reading() as session:
+        assert len(session.get_one(Subject, subject.id).pictures) == 2
 
 
 def test_a_fault_of_the_program_fails_one_job_and_no_worker(database: Database, user: User, make: Make) -> None:

@@ -45,10 +45,41 @@ def test_try_it_teaches_again_with_the_advised_change(studio: Studio) -> None:
     assert job.payload["settings"] != {"steps": 200, "lr": 0.001}
 
 
+def test_forms_of_one_page_are_jobs_of_their_own(studio: Studio) -> None:
+    """Their key is the page's; the same form sent twice is one job, until it has failed."""
+    sent = [
+        studio.post(f"/concepts/{{concept}}/{what}", {**form, "key": "page"}).headers["location"].split("?")[0]
+        for what, form in (("export", {"to": "kohya"}), ("export", {"to": "peft"}), ("check", {}), ("check", {}))
+    ]
+    assert len(set(sent)) == 3
+    assert sent[2] == sent[3]
+    with studio.services.database.session() as session:
+        session.get_one(Job, sent[2].rpartition("/")[2]).state = "failed"
+    again = studio.post("/concepts/{concept}/check", {"key": "page"}).headers["location"].split("?")[0]
+    assert again not in sent
+
+
 def test_another_state_is_used(studio: Studio) -> None:
     studio.post("/concepts/{concept}/state", {"done": "10"})
     assert studio.row(Concept, studio.ids["concept"]).sha256 == "0" * 64
     assert studio.post("/concepts/{concept}/state", {"done": "11"}).status_code == 400
+
+
+def test_scores_diagnosis_and_certificate_are_those_of_the_state_in_use(studio: Studio) -> None:
+    number = studio.ids["concept"]
+    with studio.services.database.session() as session:
+        row = session.get_one(Concept, number)
+        end = {"done": 20, "sha256": row.sha256, "scores": {}, "pictures": []}
+        row.states = [{"done": 10, "sha256": "0" * 64, "scores": {"likeness": 0.4}, "pictures": []}, end]
+        row.diagnosis, row.certificate = {"label": "overfit"}, [{"what": "all", "ok": True, "finding": ""}]
+        before = dict(row.scores)
+        assert before
+    studio.post("/concepts/{concept}/state", {"done": "10"})
+    early = studio.row(Concept, number)
+    assert (early.scores, early.diagnosis, early.certificate) == ({"likeness": 0.4}, {}, [])
+    studio.post("/concepts/{concept}/state", {"done": "20"})
+    late = studio.row(Concept, number)
+    assert (late.scores, late.diagnosis["label"], len(late.certificate)) == (before, "overfit", 1)
 
 
 def test_only_safetensors_are_imported(studio: Studio) -> None:
@@ -105,6 +136,12 @@ def test_words_become_a_job_of_the_conversation(studio: Studio) -> None:
     current = studio.row(Conversation, studio.ids["conversation"]).current_id
     assert payload["concepts"] == [{"id": studio.ids["concept"], "scale": 1.0}]
     assert (payload["words"], payload["parent"]) == ("make <rex> red", current)
+
+
+def test_a_likeness_is_called_by_its_bare_name_in_a_conversation(studio: Studio) -> None:
+    for words, expected in (("Rex on the beach", 1), ("a rexine sofa", 0)):
+        studio.post("/chat/{conversation}/say", {"words": words})
+        assert len(studio.last_job().payload["concepts"]) == expected, words
 
 
 def test_a_form_without_its_token_is_refused(studio: Studio) -> None:

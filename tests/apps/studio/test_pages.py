@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from starlette.testclient import TestClient
+
+from limner.apps.api.hardware import hardware
+from limner.apps.jobs.tables import Board, Job
+from limner.apps.studio.bench import table_rows
 
 from .conftest import Studio, Two
 
@@ -151,3 +159,64 @@ def assert_is_plain(text: str) -> None:
     assert page.refused == []
     assert [c for c in page.controls if c.get("id") not in page.labels and "aria-label" not in c] == []
     assert sorted({each for each in page.ids if page.ids.count(each) > 1}) == []
+
+
+def test_a_jobs_page_names_its_likenesses_and_leads_to_them(studio: Studio) -> None:
+    page = studio.get("/jobs/{compare}").text
+    assert "<dd>rex × 1</dd>" in page
+    studio.post("/concepts/{concept}/score")
+    page = studio.client.get(f"/jobs/{studio.last_job().id}").text
+    assert f'<a href="/concepts/{studio.ids["concept"]}">the likeness rex</a>' in page
+
+
+def test_a_failed_painting_goes_on_and_a_failed_export_begins_anew(studio: Studio) -> None:
+    assert "Try again from where it stopped" in studio.get("/jobs/{failed}").text
+    studio.post("/concepts/{concept}/export", {"to": "kohya"})
+    export = studio.last_job().id
+    with studio.services.database.session() as session:
+        session.get_one(Job, export).state = "failed"
+    page = studio.client.get(f"/jobs/{export}").text
+    assert ">Try again</button>" in page
+    assert "Do it again" not in page
+
+
+def test_a_training_that_made_no_updates_shows_no_curves(studio: Studio) -> None:
+    with studio.services.database.session() as session:
+        job = Job(owner_id=studio.row(Job, studio.ids["learn"]).owner_id, kind="learn", state="done", payload={})
+        session.add(job)
+        session.flush()
+        done = job.id
+    assert "While it learns" not in studio.client.get(f"/jobs/{done}").text
+    assert "While it learns" in studio.get("/jobs/{learn}").text
+
+
+def test_the_cost_and_size_of_a_likeness_are_in_words(studio: Studio) -> None:
+    page = studio.get("/concepts/{concept}").text
+    assert "<dt>Training</dt><dd>32 s</dd>" in page
+    assert "<dd>1.3 MB, SHA-256" in page
+
+
+def test_an_empty_board_says_how_to_fill_it(studio: Studio) -> None:
+    studio.post("/boards", {"name": "bare"})
+    with studio.services.database.reading() as session:
+        bare = session.scalars(select(Board.id).where(Board.name == "bare")).one()
+    assert "No picture is on this board yet" in studio.client.get(f"/gallery?board={bare}").text
+    assert "Nothing here matches" in studio.client.get(f"/gallery?board={bare}&q=x").text
+
+
+def test_rows_of_a_bench_have_the_fields_names() -> None:
+    number = {"mean": 1.0, "low": 1.0, "high": 1.0, "subjects": 3}
+    row = {"numbers": {"H": number}, "diagnoses": {}, "cost": {}}
+    assert [each["label"] for each in table_rows({"summary": {"the truth itself": row}})] == ["ground-truth renders"]
+
+
+def test_the_processors_use_is_measured_in_any_thread(tmp_path: Path) -> None:
+    """psutil alone answers 0 to each thread that asks for the first time."""
+    busy = threading.Event()
+    worker = threading.Thread(target=lambda: [sum(range(1000)) for _ in iter(busy.is_set, True)])
+    worker.start()
+    with ThreadPoolExecutor(1) as fresh:
+        percent = fresh.submit(hardware, tmp_path).result()["cpu"]["percent"]
+    busy.set()
+    worker.join()
+    assert percent > 0

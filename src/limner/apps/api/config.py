@@ -38,7 +38,8 @@ class Limits:
 class Config:
     """The settings of the server.
 
-    login: "auto" needs no login on a loopback address and tokens on any other; "none" and "tokens" say so themselves.
+    login: "auto" needs no login on a loopback address, and tokens on any other, behind a proxy and for further names;
+        "none" and "tokens" say so themselves.
     """
 
     data: Path
@@ -49,6 +50,8 @@ class Config:
     base: BaseChoice = field(default_factory=BaseChoice)
     workers: int = 1  # whether this process works on jobs, 0 or 1; with 0, `limner worker` does the work
     one_base: bool = False  # whether training and painting share one copy of the base, and take turns
+    llm: str = ""  # URL of an OpenAI-compatible server whose model reads conversations; empty: the grammar
+    llm_model: str = ""
     login: str = "auto"
     hosts: tuple[str, ...] = ()  # further names that browsers may call this server by
     behind_proxy: bool = False  # whether X-Forwarded-For and X-Forwarded-Proto of a proxy on this machine are read
@@ -78,7 +81,8 @@ class Config:
 
     @property
     def needs_login(self) -> bool:
-        return self.login == "tokens" or (self.login == "auto" and not is_loopback(self.host))
+        reaches_others = not is_loopback(self.host) or self.behind_proxy or bool(self.hosts)
+        return self.login == "tokens" or (self.login == "auto" and reaches_others)
 
     def address_at(self, port: int) -> str:
         """The address for a browser on this machine."""

@@ -14,7 +14,7 @@ router = APIRouter(include_in_schema=False)
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>limner: API</title><link rel="stylesheet" href="/api/docs.css"><link rel="icon" href="/static/icon.svg" type="image/svg+xml"></head><body>
-<main><h1>The API of limner {{ version }}</h1>
+<main><p><a href="/">Back to the studio</a></p><h1>The API of limner {{ version }}</h1>
 <p>The same as a file: <a href="/openapi.json">openapi.json</a>. Programs log in by the header
 <code>Authorization: Bearer limner_…</code> where the server asks for a login. Every POST takes the header
 <code>Idempotency-Key</code>: the same request with the same key is done once. Errors are

@@ -11,12 +11,16 @@ from typing import Any
 
 FIELDS = ("name", "utilization.gpu", "memory.used", "memory.total", "temperature.gpu", "power.draw")
 PATIENCE = 3.0  # seconds for nvidia-smi
+MOMENT = 0.2
+"""Seconds over which the processor is measured. Without them psutil answers 0 to a thread that asks for the first time,
+and a server has many threads."""
 
 
 def hardware(folder: Path) -> dict[str, Any]:
     """Use of processor, memory, the disk of a folder, and GPUs. torch is asked only where it is loaded already.
 
-    Bytes are in bytes, shares in percent, `load` is the mean number of busy cores in the last minute.
+    Bytes are in bytes, shares in percent, `load` is the mean number of programs that had or wanted
+    a core in the last minute.
     """
     import psutil
 
@@ -25,7 +29,7 @@ def hardware(folder: Path) -> dict[str, Any]:
     return {
         "cpu": {
             "cores": psutil.cpu_count() or 1,
-            "percent": psutil.cpu_percent(interval=None),
+            "percent": psutil.cpu_percent(interval=MOMENT),
             "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         },
         "memory": {"total": memory.total, "available": memory.available, "process": own.memory_info().rss},

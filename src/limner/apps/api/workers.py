@@ -52,6 +52,8 @@ class Workers:
                 turns=painter.bases.turns if kind == "slow" and config.one_base else None,
                 base_choices=(config.base,),
                 kinds=kinds,
+                llm=config.llm,
+                llm_model=config.llm_model,
             )
             for kind, kinds in (("quick", QUICK), ("slow", SLOW))
         ]

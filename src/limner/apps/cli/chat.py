@@ -18,7 +18,7 @@ from limner.workflows.events import Message, Note, TurnDone
 from limner.workflows.requests import BaseChoice, ConceptChoice, ConverseRequest
 
 from .common import choice_of, say
-from .flags import add_base, add_command, add_trust, at_least
+from .flags import add_base, add_command, add_llm, add_trust, at_least, check_llm
 
 FILE = "conversation.json"
 HELP = """Say what to show, and then what to change; the rest stays:
@@ -64,14 +64,7 @@ def add_to(commands: Any) -> None:
         default=8,
         help="updates of a concept for `more like this` (default: 8)",
     )
-    parser.add_argument(
-        "--llm",
-        default="",
-        metavar="URL",
-        help="let a language model read the sentences: an OpenAI-compatible server, such as http://127.0.0.1:8000/v1 "
-        "(default: a grammar, without any network)",
-    )
-    parser.add_argument("--llm-model", default="", metavar="NAME", help="name of the model on that server")
+    add_llm(parser)
     add_trust(parser)
     add_base(parser, default=None)
 
@@ -162,8 +155,7 @@ class _Chat:
 def chat(given: argparse.Namespace) -> None:
     from limner.workflows.converse_request import language_model
 
-    if given.llm_model and not given.llm:
-        raise InputError("--llm-model names a model on the server of --llm URL; give that too")
+    check_llm(given)
     talk = _Chat(given, choice_of(given))
     talk.read()
     language_model(talk.request(""))  # raises for a URL that cannot be used, before the first sentence

@@ -219,3 +219,29 @@ def add_setting(group: Any, setting: Setting) -> None:
         group.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=about)
     else:
         group.add_argument(name, type=setting.type, default=None, metavar=setting.type.__name__.upper(), help=about)
+
+
+def add_llm(parser: Parser) -> None:
+    """Flags for a language model that reads the sentences of conversations."""
+    parser.add_argument(
+        "--llm",
+        default="",
+        metavar="URL",
+        help="let a language model read the sentences of conversations: an OpenAI-compatible server, such as "
+        "http://127.0.0.1:8000/v1 (default: a grammar, without any network)",
+    )
+    parser.add_argument("--llm-model", default="", metavar="NAME", help="name of the model on that server")
+
+
+def check_llm(given: argparse.Namespace) -> None:
+    """Raise `InputError` for flags of `add_llm` that name no language model."""
+    if given.llm_model and not given.llm:
+        raise InputError("--llm-model names a model on the server of --llm URL; give that too")
+    if given.llm and getattr(given, "offline", False):
+        raise InputError(
+            "--llm asks a language model over the network, and --offline forbids the network: leave one of them out"
+        )
+    if given.llm:
+        from limner.workflows.converse.language_model import LanguageModel
+
+        LanguageModel(given.llm, given.llm_model)

@@ -9,7 +9,7 @@ from limner.core.escaping import shell_word
 from limner.errors import InputError
 
 from .common import choice_of
-from .flags import add_base_settings, add_command, at_least
+from .flags import add_base_settings, add_command, add_llm, at_least, check_llm
 from .worker import add_places, needs_studio, places_of
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="train and paint on one copy of the base, in turns, which saves memory",
     )
+    add_llm(parser)
     _add_login(parser)
     parser.add_argument("--base", default="pocket", help="base of all pictures: pocket, a folder, a file, or a hub id")
     add_base_settings(parser)
@@ -60,12 +61,12 @@ def _add_login(parser: Parser) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="further names that browsers call this server by, such as that of a proxy",
+        help="further names that browsers call this server by, such as that of a proxy; asks for tokens",
     )
     group.add_argument(
         "--behind-proxy",
         action="store_true",
-        help="read the client's address and scheme from the headers of a proxy on this machine",
+        help="read the client's address and scheme from the headers of a proxy on this machine; asks for tokens",
     )
 
 
@@ -83,6 +84,7 @@ def config_of(given: argparse.Namespace) -> Config:
     """The server's settings that the flags describe."""
     from limner.apps.api.config import Config
 
+    check_llm(given)
     data, database, files = places_of(given)
     return Config(
         data=data,
@@ -93,6 +95,8 @@ def config_of(given: argparse.Namespace) -> Config:
         base=choice_of(given),
         workers=given.workers,
         one_base=given.one_base,
+        llm=given.llm,
+        llm_model=given.llm_model,
         login="tokens" if given.login else "auto",
         hosts=tuple(given.allow_host),
         behind_proxy=given.behind_proxy,
@@ -115,7 +119,9 @@ def check_login(config: Config, given: argparse.Namespace) -> None:
     flags = [(flag, getattr(given, flag)) for flag in ("data", "database") if getattr(given, flag)]
     words = [word for flag, value in flags for word in (f"--{flag}", shell_word(str(value)))]
     command = " ".join(["limner users add NAME", *words])
-    reason = "--login asks for a token" if given.login else "other machines reach this address"
+    proxied = given.behind_proxy or given.allow_host
+    reason = "other machines reach this server through its proxy" if proxied else "other machines reach this address"
+    reason = "--login asks for a token" if given.login else reason
     raise InputError(f"{reason}, and there is no token yet that opens the studio; make one: {command}")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from limner.errors import InputError, MissingExtra, UnknownName
 
 from .common import say
-from .flags import add_command
+from .flags import add_command, add_llm, check_llm
 
 if TYPE_CHECKING:
     from limner.workflows.requests import BaseChoice
@@ -32,6 +32,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--other-bases", nargs="+", default=[], metavar="BASE", help="further bases that jobs may name")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
+    add_llm(parser)
     parser.add_argument("--ray", metavar="URL", help="run workers on this Ray cluster: ray://HOST:10001, auto or local")
     parser.add_argument("--workers", type=int, default=1, help="with --ray: number of workers (default: 1)")
     parser.add_argument("--gpus", type=float, default=0.0, help="with --ray: GPUs of each worker (default: 0)")
@@ -70,7 +71,9 @@ def work(given: argparse.Namespace) -> None:
     for kind in given.kinds:
         if kind not in KINDS:
             raise UnknownName("kind of job", kind, KINDS)
+    check_llm(given)
     about: dict[str, Any] = {"base_choices": _bases(given), "kinds": given.kinds or None}
+    about |= {"llm": given.llm, "llm_model": given.llm_model}
     data, place, store = places_of(given)
     about["data"] = data / "work"
     with until_terminated() as until:

@@ -130,4 +130,5 @@ def diagnosis_of(text: str) -> dict[str, Any]:
 
     label = text.split(":", 1)[0]
     finding, advice = words_about(label)
-    return {"label": label, "finding": finding, "advice": advice}
+    _, separator, rest = text.partition(f"{label}: {finding} ")
+    return {"label": label, "finding": finding, "advice": rest if separator else advice}

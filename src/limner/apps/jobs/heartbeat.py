@@ -93,6 +93,8 @@ class Heartbeat:
         if wishes.cancel:
             self._asked.add("cancel")
             self.ending = "cancel"
+            if self.pauses:  # the workflow leaves its work at the next break
+                self._ask("pause")
         if wishes.stop:
             self._asked.add("stop")
             self._ask("stop")

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 from limner.errors import FileError, LimnerError
 from limner.workflows import events as ev
 from limner.workflows.controls import Controls
-from limner.workflows.requests import BaseChoice
+from limner.workflows.requests import BaseChoice, ConverseRequest
 
 from .checkpoints import JobFolder, discard_checkpoint
 from .database import Database
@@ -30,7 +31,7 @@ from .results import Results
 from .tables import Job, JobEvent, User
 
 log = logging.getLogger("limner.jobs")
-PAUSES = ("learn", "paint", "protect")
+PAUSES = ("learn", "paint", "protect", "compare", "states")
 """Kinds of jobs that pause where they are; any other begins anew."""
 PATIENCE = 60.0
 """Seconds for which the end of a job is tried again while the database is away."""
@@ -50,6 +51,8 @@ class Host(Protocol):
     shares: bool
     checkpoint_seconds: float
     run_workflow: Callable[..., Iterator[ev.Event]]
+    llm: str
+    llm_model: str
     stopping: threading.Event
 
 
@@ -125,13 +128,17 @@ class JobRun:
         with self.database.reading() as session:
             user = session.get(User, job.owner_id)
             assert user is not None  # a foreign key
-            return plan(
+            what = plan(
                 *(session, user, job.kind, job.payload),
                 folder=folder.path,
                 bases=self.worker.base_choices,
                 again=again,
                 skip=self.progress.skip if job.kind == "paint" else 0,
             )
+        if isinstance(what.request, ConverseRequest):
+            request = replace(what.request, llm=self.worker.llm, llm_model=self.worker.llm_model)
+            what = replace(what, request=request)
+        return what
 
     # ---------------------------------------------------------------------------------------------------- while it runs
 

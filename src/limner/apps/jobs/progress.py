@@ -47,8 +47,8 @@ class Progress:
                 self._update = event.done, time.monotonic()
             case ev.PictureSaved():
                 self.values |= {"done": num_pictures, "skip": num_pictures}
-            case ev.Message() | ev.Note():
-                self.values["text"] = event.text[:300]
+            case ev.Message() | ev.Note():  # in the record, paths of this machine are cut
+                self.values["text"] = str(shown["text"])[:300]
             case ev.StateSaved():
                 # named here until the concept is there: an interrupted job finds its states again
                 state = {"done": event.done, "sha256": shown["sha256"]}

@@ -189,7 +189,7 @@ def _compare(reading: Reading, again: bool) -> None:
     reading.fields |= {
         "plain": bool(reading.payload.get("base_too")),
         "out": str(reading.layout.out),
-        "overwrite": True,
+        "resume": True,
     }
     if folder := reading.references():
         reading.fields["references"] = folder
@@ -221,6 +221,7 @@ def _estimate(reading: Reading, again: bool) -> None:
 
 def _states(reading: Reading, again: bool) -> None:
     _one_concept(*STRIP, references="references", out=True)(reading, again)
+    reading.fields["resume"] = True
     reading.fields["states"] = [
         str(reading.layout.add(state["sha256"], f"states/{int(state.get('done', 0)):06}.safetensors"))
         for state in reading.concepts[0].states

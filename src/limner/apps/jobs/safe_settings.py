@@ -8,6 +8,7 @@ from typing import Any
 
 from limner.core.method import Setting, settings
 from limner.errors import InputError, UnknownName
+from limner.library.settings import checked_settings
 
 OPENS = re.compile(r"FILE|folder|hub id|function \(", re.ASCII)
 """Pattern in the help of a setting whose value may be a folder, a model, or code."""
@@ -21,8 +22,8 @@ def check_method(name: object, known: Mapping[str, object]) -> None:
 
 
 def check_settings(method: str, given: object, known: Mapping[str, Callable[..., Any]]) -> None:
-    """Raise `InputError` for a setting that would open a file or a model, or run code, on the server. Types and limits
-    of all others are checked by the workflow."""
+    """Raise `InputError` for a setting that would open a file or a model, or run code, on the server, and, where the
+    method is named, for one that it does not have or that is outside of its limits."""
     if not isinstance(given, Mapping):
         raise InputError(f"settings must be a table, not {str(given)[:80]!r}")
     # without a method, one is chosen later, and any of `known` may be
@@ -34,6 +35,8 @@ def check_settings(method: str, given: object, known: Mapping[str, Callable[...,
                 f"{setting.name}{where} names a file, a model or code on the server, which only its operator may name; "
                 "leave it out"
             )
+    if method:
+        checked_settings(known[method], given)
 
 
 def opens(setting: Setting) -> bool:

@@ -52,7 +52,9 @@ def add_turn(session: Session, made: Made, reply: Mapping[str, Any], concepts: S
             earlier.state = {name: value for name, value in earlier.state.items() if name != "conversation"}
     row.current_id = turn.id
     row.title = row.title or turn.words[:128]
-    _accept(session, made, reply["references"])
+    if homeless := _accept(session, made, reply["references"]):
+        turn.answer += f"; but no photos of {' and '.join(homeless)} are yours here, so it was added to none"
+        session.merge(turn)
     return {"turn": turn.id, "answer": turn.answer, "picture": picture}
 
 
@@ -61,14 +63,17 @@ def _picture_of(turns: Sequence[Turn], name: str) -> str | None:
     return next((turn.picture_id for turn in reversed(turns) if name and turn.state.get("turn") == name), None)
 
 
-def _accept(session: Session, made: Made, references: Mapping[str, str]) -> None:
-    """Add accepted pictures, SHA-256 by subject's name, to the references of the owner's subjects."""
-    owner = session.get(User, made.job.owner_id)
+def _accept(session: Session, made: Made, references: Mapping[str, str]) -> list[str]:
+    """Add accepted pictures, SHA-256 by subject's name, to the references of the owner's subjects. Returns the names
+    that no subject of the owner has: a concept that was merged, imported or shared by another has no photos."""
+    owner, homeless = session.get(User, made.job.owner_id), []
     for name, sha256 in references.items():
         concept = next((c for c in made.plan.concepts if c.handle.strip("<>") == name and c.subject_id), None)
         subject = session.get(Subject, concept.subject_id) if concept is not None else None
         if subject is None or owner is None or not may_change(owner, subject):
+            homeless.append(name)
             continue
         last = session.scalar(select(func.max(Reference.position)).where(Reference.subject_id == subject.id)) or 0
         id, filename = made.id(f"reference {name}"), f"accepted-{last + 1}.png"
         session.merge(Reference(id=id, subject_id=subject.id, position=last + 1, sha256=sha256, filename=filename))
+    return homeless

@@ -60,6 +60,9 @@ class Worker:
             store; None: with PostgreSQL.
         checkpoint_seconds: seconds between two checkpoints in the file store.
         run_workflow: runs a request; None: `limner.workflows.run.run`.
+        llm: URL of an OpenAI-compatible server whose language model reads the words of conversations; empty: the
+            grammar. No payload names one.
+        llm_model: name of the model on that server.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class Worker:
         shares: bool | None = None,
         checkpoint_seconds: float = 60.0,
         run_workflow: Callable[..., Iterator[Event]] | None = None,
+        llm: str = "",
+        llm_model: str = "",
     ) -> None:
         self.database, self.files = database, files
         self.name = name or f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
@@ -88,6 +93,7 @@ class Worker:
         self.shares = database.is_postgres if shares is None else shares
         self.checkpoint_seconds = checkpoint_seconds
         self.run_workflow = run_workflow or _run_workflow
+        self.llm, self.llm_model = llm, llm_model
         self.stopping = threading.Event()
         self.job_id = ""  # id of the job that runs
         self.num_done = 0  # jobs that were run

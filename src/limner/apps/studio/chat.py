@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,7 +17,7 @@ from limner.apps.api.routes.common import find_own
 from limner.apps.jobs.tables import Conversation, Job, Picture, Turn
 from limner.errors import InputError
 
-from .rows import OPEN, concepts_of, handles_of, job_view, named_concepts
+from .rows import OPEN, ConceptView, concepts_of, handles_of, job_view, named_concepts
 from .view import Form, form_key, go, queue_job, reading, render, text, user_of, writing
 from .words import picture_scores
 
@@ -144,10 +146,16 @@ def say(request: Request, number: str, form: Form) -> Response:
 def _say(request: Request, form: FormData, number: str, words: str, parent: str | None) -> None:
     with reading(request) as session:
         known = concepts_of(session, user_of(request))
-    concepts = [{"id": each.id, "scale": 1.0} for each in named_concepts(words, known)]
+    concepts = [{"id": each.id, "scale": 1.0} for each in named_concepts(with_handles(words, known), known)]
     queue_job(
         request, "converse", {"conversation": number, "words": words, "parent": parent, "concepts": concepts}, form
     )
+
+
+def with_handles(words: str, known: Sequence[ConceptView]) -> str:
+    """The words, and the handles of the concepts that they call by the bare name: "rex on the beach"."""
+    names = set(re.findall(r"\w+", words.lower()))
+    return " ".join([words, *(each.handle for each in known if each.handle.strip("<>").lower() in names)])
 
 
 def _turn_of(session: Session, number: str, turn_id: str) -> Turn:

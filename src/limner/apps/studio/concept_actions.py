@@ -26,25 +26,25 @@ def own(request: Request, concept_id: str) -> Concept:
 def try_remedy(request: Request, concept_id: str, form: Form) -> Response:
     """Teach the same photos again with the change that the diagnosis advises."""
     concept = own(request, concept_id)
-    diagnosis = diagnosis_words(concept.diagnosis, concept.scores) or {"label": ""}
+    diagnosis = diagnosis_words(concept.diagnosis, concept.scores, concept.header) or {"label": ""}
     with reading(request) as session:
         advice = advice_for(session, concept, diagnosis["label"])
     if advice is None:
         raise InputError("there is nothing to try for this likeness: it is balanced, or its photos are not here")
-    return go(request, f"/jobs/{queue_job(request, 'learn', advice[0], form)}", "queued")
+    return go(request, f"/jobs/{queue_job(request, 'learn', advice[0], form)}")
 
 
 @router.post("/concepts/{concept_id}/score")
 def score(request: Request, concept_id: str, form: Form) -> Response:
     concept = own(request, concept_id)
     payload = {"concept": {"id": concept.id}, "count": 4 if concept.scores else 2}
-    return go(request, f"/jobs/{queue_job(request, 'score', payload, form)}", "queued")
+    return go(request, f"/jobs/{queue_job(request, 'score', payload, form)}")
 
 
 @router.post("/concepts/{concept_id}/check")
 def check(request: Request, concept_id: str, form: Form) -> Response:
     payload = {"concept": {"id": own(request, concept_id).id}}
-    return go(request, f"/jobs/{queue_job(request, 'check', payload, form)}", "queued")
+    return go(request, f"/jobs/{queue_job(request, 'check', payload, form)}")
 
 
 @router.post("/concepts/{concept_id}/states")
@@ -52,7 +52,7 @@ def paint_states(request: Request, concept_id: str, form: Form) -> Response:
     concept = own(request, concept_id)
     prompt = text(form, "prompt", most=2000) or f"a photo of {concept.handle}"
     payload = {"concept": {"id": concept.id}, "prompts": [prompt], "seed": 0}
-    return go(request, f"/jobs/{queue_job(request, 'states', payload, form)}", "queued")
+    return go(request, f"/jobs/{queue_job(request, 'states', payload, form)}")
 
 
 @router.post("/concepts/{concept_id}/state")
@@ -69,7 +69,7 @@ def export(request: Request, concept_id: str, form: Form) -> Response:
     if to not in FORMATS:
         raise InputError(f"export for one of {', '.join(FORMATS)}, not {to!r}")
     payload = {"concept": {"id": concept.id}, "to": to, "rank": whole(form, "rank", 0, most=512)}
-    return go(request, f"/jobs/{queue_job(request, 'export', payload, form)}", "queued")
+    return go(request, f"/jobs/{queue_job(request, 'export', payload, form)}")
 
 
 @router.post("/concepts/{concept_id}/publish")
@@ -84,7 +84,7 @@ def publish(request: Request, concept_id: str, form: Form) -> Response:
     }
     with writing(request) as session:
         note(session, request, "concept.publish", concept.id, to=payload["to"])
-    return go(request, f"/jobs/{queue_job(request, 'publish', payload, form)}", "queued")
+    return go(request, f"/jobs/{queue_job(request, 'publish', payload, form)}")
 
 
 @router.post("/concepts/{concept_id}/share")

@@ -26,7 +26,7 @@ from limner.workflows.requests import BaseChoice, LearnRequest
 
 from .rows import concepts_of, labels_of, pictures_of
 from .view import Form, form_key, go, queue_job, reading, render, text, user_of, writing
-from .words import diagnosis_words, picture_scores, score_rows
+from .words import diagnosis_words, picture_scores, score_rows, seconds, size
 from .words import number as short
 
 router = APIRouter(include_in_schema=False)
@@ -112,7 +112,7 @@ def show(request: Request, concept_id: str) -> Response:
             "states": states_of(session, concept),
             "pictures": pictures_of(session, user, concept=concept.id, limit=12),
         }
-        diagnosis = diagnosis_words(concept.diagnosis, concept.scores)
+        diagnosis = diagnosis_words(concept.diagnosis, concept.scores, concept.header)
         advice = advice_for(session, concept, diagnosis["label"] if diagnosis else "")
     about = card(methods()[concept.method]) if concept.method in methods() else None
     return render(
@@ -165,9 +165,19 @@ def facts_of(concept: Concept) -> list[tuple[str, str]]:
     rows = [("Base", concept.base), ("Seed", str(concept.header.get("seed", "")))]
     rows += [(name, short(value)) for name, value in settings_of(concept).items()]
     cost = concept.header.get("cost", {})
-    rows += [(f"cost: {name}", short(value)) for name, value in cost.items()] if isinstance(cost, dict) else []
-    rows += [("File", f"{concept.num_bytes / 1e6:.2f} MB, SHA-256 {concept.sha256[:16]}…")]
+    rows += cost_rows(cost) if isinstance(cost, dict) else []
+    rows += [("File", f"{size(concept.num_bytes)}, SHA-256 {concept.sha256[:16]}…")]
     return [(name, value) for name, value in rows if value]
+
+
+def cost_rows(cost: dict[str, Any]) -> list[tuple[str, str]]:
+    """Time, updates and parameters of the training, in words. The size stands beside the file."""
+    named = {"seconds": "Training", "steps": "Updates", "parameters": "Learned parameters"}
+    return [
+        (named.get(name, f"cost: {name}"), seconds(value) if name == "seconds" else short(value))
+        for name, value in cost.items()
+        if name != "bytes" and isinstance(value, (int, float))
+    ]
 
 
 def states_of(session: Session, concept: Concept) -> list[dict[str, Any]]:

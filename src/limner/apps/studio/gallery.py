@@ -134,7 +134,8 @@ def facts_of(picture: Picture) -> list[tuple[str, str]]:
             rows += nested_rows(name, value)
         elif value not in ("", None, []) and not isinstance(value, list):
             rows.append((name, short(value)))
-    return [row for row in rows if row[1]]
+    # each concept has a strength of its own
+    return [row for row in rows if row[1] and not (row[0] == "scale" and picture.concepts)]
 
 
 @router.post("/pictures/{picture_id}/favourite")

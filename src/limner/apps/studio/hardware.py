@@ -30,7 +30,7 @@ def parts_of(request: Request) -> list[dict[str, Any]]:
     state = hardware(request.app.state.services.config.data)
     cpu, memory, disk = state["cpu"], state["memory"], state["disk"]
     used = memory["total"] - memory["available"]
-    load = "" if cpu["load"] is None else f", {cpu['load']:.1f} busy in the last minute"
+    load = "" if cpu["load"] is None else f", load {cpu['load']:.1f} in the last minute"
     parts = [
         _part("Processor", cpu["percent"], f"{cpu['cores']} cores{load}"),
         _part(

@@ -19,7 +19,7 @@ from limner.apps.jobs.wishes import wish
 
 from . import plans
 from .charts import chart, loss_points
-from .rows import OPEN, concept_view, covers_of, events_of, job_view, jobs_of, names_of, pictures_of_job
+from .rows import OPEN, concept_view, covers_of, events_of, job_view, jobs_of, names_of, pictures_of_job, try_again
 from .view import Form, form_key, go, queue_job, reading, render, text, user_of, whole, writing
 from .words import nested_rows
 from .words import number as short
@@ -72,7 +72,8 @@ def show_panel(request: Request, job_id: str) -> Response:
 
 def job_values(session: Session, job: Job) -> dict[str, Any]:
     """The values that the templates of a job print."""
-    view = job_view(job, names_of(session, [job]))
+    names = names_of(session, [job])
+    view = job_view(job, names)
     events = events_of(session, job.id)
     pictures = pictures_of_job(session, job)
     samples = [each for each in events if each.get("event") == "sample_painted"]
@@ -97,7 +98,8 @@ def job_values(session: Session, job: Job) -> dict[str, Any]:
         "warning": str((job.result or {}).get("warning", "")),
         "checks": [each for each in events if each.get("event") == "check_done"],
         "log": [str(each["text"]) for each in events if each.get("event") in ("message", "note")][-60:],
-        "facts": facts_of(job.payload),
+        "facts": facts_of(job.payload, names),
+        "about": links_of(session, job),
     }
 
 
@@ -128,7 +130,9 @@ def asks_of(job: Job) -> list[Ask]:
         ]
     if job.state == "queued":
         return [Ask("pause", "Hold back"), cancel]
-    return [Ask("resume", "Try again from where it stopped", main=True)] if job.state == "failed" else []
+    if job.state == "failed":
+        return [Ask("resume", try_again(job.kind), main=True)]
+    return []
 
 
 def likeness_curve(events: Iterable[Mapping[str, Any]], *, held_out: bool) -> tuple[Any, str]:
@@ -202,8 +206,8 @@ def download(request: Request, job_id: str, place: int) -> Response:
     return file_response(data, "application/octet-stream", filename=files[place]["name"].rpartition("/")[2])
 
 
-def facts_of(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The settings of a job, flat and in words."""
+def facts_of(payload: Mapping[str, Any], names: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """The settings of a job, flat and in words. `names` are those of concepts, by id."""
     rows: list[tuple[str, str]] = []
     for name, value in payload.items():
         if value in (None, "", [], {}) or name in ("subject", "subjects", "concept", "conversation", "file", "parent"):
@@ -211,16 +215,30 @@ def facts_of(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             rows += nested_rows(name, value)
         elif isinstance(value, list):
-            rows.append((name, ", ".join(_item(each) for each in value)))
+            rows.append((name, ", ".join(_item(each, names or {}) for each in value)))
         else:
             rows.append((name, short(value)))
     return rows
 
 
-def _item(value: Any) -> str:
+def _item(value: Any, names: Mapping[str, str]) -> str:
     if isinstance(value, Mapping):
-        return f"{str(value.get('name') or value.get('id', ''))[:12]} × {short(value.get('scale', 1))}"
+        name = value.get("name") or names.get(str(value.get("id", ""))) or str(value.get("id", ""))[:12]
+        return f"{name} × {short(value.get('scale', 1))}"
     return short(value)
+
+
+def links_of(session: Session, job: Job) -> list[tuple[str, str]]:
+    """(address, words) of the likeness and of the photos that a job works on, where they still exist."""
+    concept = job.payload.get("concept") or {}
+    likeness = session.get(Concept, str(concept.get("id", "") if isinstance(concept, Mapping) else concept))
+    photos = session.get(Subject, str(job.payload.get("subject") or ""))
+    links: list[tuple[str, str]] = []
+    if likeness is not None and likeness.owner_id == job.owner_id and likeness.deleted is None:
+        links.append((f"/concepts/{likeness.id}", f"the likeness {likeness.name}"))
+    if photos is not None and photos.owner_id == job.owner_id and photos.deleted is None:
+        links.append((f"/teach/{photos.id}", f"the photos of {photos.name}"))
+    return links
 
 
 # -------------------------------------------------------------------------------------------------------------- actions
@@ -245,7 +263,7 @@ def change_order(request: Request, job_id: str, form: Form) -> Response:
 def do_again(request: Request, job_id: str, form: Form) -> Response:
     with reading(request) as session:
         job = find_own(session, Job, job_id, user_of(request))
-    return go(request, f"/jobs/{queue_job(request, job.kind, job.payload, form)}", "queued")
+    return go(request, f"/jobs/{queue_job(request, job.kind, job.payload, form)}")
 
 
 @router.get("/jobs/{job_id}/clone")
@@ -253,8 +271,8 @@ def show_clone(request: Request, job_id: str) -> Response:
     with reading(request) as session:
         job = find_own(session, Job, job_id, user_of(request))
         view = job_view(job, names_of(session, [job]))
-        kind = kind_of(session, job)
-    plan = plans.clone_settings(job.payload, plans.base_of(request), kind)
+        base = plans.base_of(request)
+        plan = plans.clone_settings(job.payload, base, kind_of(session, job), session=session)
     seed = job.payload.get("seed", 0)
     return render(request, "clone.html", title="Clone", j=view, plan=plan, seed=seed, key=form_key())
 
@@ -272,7 +290,7 @@ def clone(request: Request, job_id: str, form: Form) -> Response:
     method = plans.known_method(text(form, "method", most=100))
     settings = plans.changed_settings(form, method, plans.base_of(request))
     payload = {**job.payload, "method": method, "settings": settings, "seed": whole(form, "seed", 0, most=2**31 - 1)}
-    return go(request, f"/jobs/{queue_job(request, 'learn', payload, form)}", "queued")
+    return go(request, f"/jobs/{queue_job(request, 'learn', payload, form)}")
 
 
 @router.post("/jobs/{job_id}/{what}")
@@ -283,4 +301,4 @@ def ask(request: Request, job_id: str, what: str) -> Response:
     wish(request.app.state.services.database, job_id, what)
     with writing(request) as session:
         note(session, request, f"job.{what}", job_id)
-    return go(request, f"/jobs/{job_id}", "asked" if what in ("pause", "stop", "sample", "save") else "")
+    return go(request, f"/jobs/{job_id}")

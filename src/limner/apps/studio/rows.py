@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from limner.apps.api.errors import not_found
 from limner.apps.jobs.access import ID, visible
+from limner.apps.jobs.job_run import PAUSES
 from limner.apps.jobs.tables import (
     Board,
     BoardPicture,
@@ -207,6 +208,11 @@ def job_view(job: Job, names: dict[str, str] | None = None) -> JobView:
     )
 
 
+def try_again(kind: str) -> str:
+    """The button of a failed job: trainings and paintings go on, any other work begins anew."""
+    return "Try again from where it stopped" if kind in PAUSES else "Try again"
+
+
 def _about(job: Job, names: dict[str, str] | None) -> str:
     """The name of the subject or the concept that a job is about."""
     subjects = [job.payload["subject"]] if job.payload.get("subject") else job.payload.get("subjects", [])
@@ -219,7 +225,8 @@ def names_of(session: Session, jobs: Iterable[Job]) -> dict[str, str]:
     """Ids of subjects and concepts in the payloads of jobs -> their names."""
     ids: set[str] = set()
     for job in jobs:
-        for value in (job.payload.get("subject"), job.payload.get("concept"), *(job.payload.get("subjects") or ())):
+        lists = (*(job.payload.get("subjects") or ()), *(job.payload.get("concepts") or ()))
+        for value in (job.payload.get("subject"), job.payload.get("concept"), *lists):
             ids.add(value.get("id", "") if isinstance(value, dict) else str(value or ""))
     ids.discard("")
     if not ids:

@@ -135,7 +135,10 @@ def show_subject(request: Request, subject_id: str, goal: str = "", method: str 
     with reading(request) as session:
         subject = find_own(session, Subject, subject_id, user_of(request))
         looking = _is_looked_at(session, subject)
-    index = GOAL_NAMES.index(goal) if goal in GOAL_NAMES else GOAL_NAMES.index("balanced")
+        index = GOAL_NAMES.index(goal) if goal in GOAL_NAMES else GOAL_NAMES.index("balanced")
+        plan = plans.plan(
+            GOAL_NAMES[index], subject.kind, plans.base_of(request), method=plans.known_method(method), session=session
+        )
     values = {
         **_report(subject, looking),
         "title": f"Teach {subject.name}",
@@ -145,7 +148,7 @@ def show_subject(request: Request, subject_id: str, goal: str = "", method: str 
         "goal": index,
         "method": method,
         "methods": plans.method_choices(subject.kind, plans.base_of(request)),
-        "plan": plans.plan(GOAL_NAMES[index], subject.kind, plans.base_of(request), method=method),
+        "plan": plan,
         "key": form_key(),
     }
     return render(request, "subject.html", **values)
@@ -165,8 +168,9 @@ def show_plan(request: Request, subject_id: str, goal: int = 1, method: str = ""
     """Method, time, memory and all settings, for a move of the slider."""
     with reading(request) as session:
         subject = find_own(session, Subject, subject_id, user_of(request))
-    name = GOAL_NAMES[min(max(goal, 0), len(GOAL_NAMES) - 1)]
-    return render(request, "plan.html", plan=plans.plan(name, subject.kind, plans.base_of(request), method=method))
+        name = GOAL_NAMES[min(max(goal, 0), len(GOAL_NAMES) - 1)]
+        plan = plans.plan(name, subject.kind, plans.base_of(request), method=method, session=session)
+    return render(request, "plan.html", plan=plan)
 
 
 def _is_looked_at(session: Session, subject: Subject) -> bool:
@@ -271,7 +275,7 @@ def training_payload(request: Request, form: FormData, kind: str) -> dict[str, A
     payload: dict[str, Any] = {
         "goal": goal,
         "seed": whole(form, "seed", 0, most=2**31 - 1),
-        "sample_every": whole(form, "sample_every", 25, most=100_000),
+        "sample_every": whole(form, "sample_every", plans.SAMPLE_EVERY, most=100_000),
         "states": whole(form, "states", 4, most=20),
         "hold_out": whole(form, "hold_out", 0, most=20),
         "keep": "best" if text(form, "keep") == "best" else "last",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,7 @@ from limner.apps.api.guard import form_token
 from limner.apps.api.uploads import read_form
 from limner.apps.jobs.payloads import check_payload
 from limner.apps.jobs.queue import submit
-from limner.apps.jobs.tables import User, new_id
+from limner.apps.jobs.tables import Job, User, new_id
 from limner.errors import InputError
 
 from . import words
@@ -49,6 +51,7 @@ templates.filters |= {
     "size": words.size,
     "seconds": words.seconds,
     "number": words.number,
+    "score": words.score,
     "main_scores": words.main_scores,
     "picture_scores": words.picture_scores,
     "score_rows": words.score_rows,
@@ -118,12 +121,18 @@ def user_of(request: Request) -> User:
 
 
 def queue_job(request: Request, kind: str, payload: Mapping[str, Any], form: FormData | None = None) -> str:
-    """Submit a job of the user. The form's key makes a form that is sent twice one job."""
-    key = text(form, "key", most=100) if form is not None else ""
+    """Submit a job of the user. The form's key makes a form that is sent twice one job. Forms of one page have one key,
+    so the job counts, too; one that failed or was cancelled is submitted anew, from a page that "back" shows again."""
+    given = text(form, "key", most=64) if form is not None else ""
     services, user = request.app.state.services, user_of(request)
     with reading(request) as session:
         check_payload(session, user, kind, payload, bases=(services.config.base,))
-    return submit(services.database, owner=user.id, kind=kind, payload=payload, key=key and f"form {key}")
+    what = hashlib.sha256(json.dumps([kind, payload], sort_keys=True).encode()).hexdigest()[:32]
+    about: dict[str, Any] = {"owner": user.id, "kind": kind, "payload": payload}
+    job_id = submit(services.database, **about, key=given and f"form {given} {what}")
+    with reading(request) as session:
+        is_over = session.get_one(Job, job_id).state in ("failed", "cancelled")
+    return submit(services.database, **about) if is_over else job_id
 
 
 def form_key() -> str:

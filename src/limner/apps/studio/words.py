@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from limner.evaluation.diagnose import words_about
+from limner.evaluation.diagnose import is_trained, words_about
 
 KINDS_OF_WORK = {
     "learn": "Teaching",
@@ -23,7 +23,7 @@ KINDS_OF_WORK = {
     "compare": "Comparing",
     "look": "Looking at the photos",
     "estimate": "Estimating",
-    "states": "Painting the states",
+    "states": "Painting the states of",
     "converse": "Answering",
 }
 STATES = {
@@ -38,7 +38,7 @@ SCORES = {
     "F": ("Likeness", "0: like any member of the class. 1: like another photo of the subject."),
     "T": ("Follows the prompt", "1: as well as the base alone."),
     "H": ("Both together", "The harmonic mean of likeness and prompt: high where both are."),
-    "obeyed": ("Prompts wholly obeyed", "Share of pictures in which everything asked for is there."),
+    "obeyed": ("Prompt accuracy", "Share of pictures in which everything asked for is there."),
     "identity": ("Same individual", "Cosine to the photos, by the network that tells individuals apart."),
     "dino_i": ("Looks like the photos", "Cosine to the photos in DINO features."),
     "clip_i": ("Resembles the photos", "Cosine to the photos in CLIP features."),
@@ -51,11 +51,9 @@ SCORES = {
 MAIN_SCORES = ("F", "T", "H")
 DONE = {
     "saved": "Saved.",
-    "queued": "The job is in the queue.",
     "deleted": "Deleted.",
     "shared": "Shared.",
     "unshared": "No longer shared.",
-    "asked": "The job will do so at its next update.",
     "moved": "The queue has a new order.",
     "state": "The chosen state is now the one that paints.",
     "user": "The user is changed.",
@@ -118,17 +116,23 @@ def grade(value: float) -> str:
     return "hardly any"
 
 
-def diagnosis_words(diagnosis: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Label, finding, advice and reasons of a concept's diagnosis; None where it was never scored."""
+def diagnosis_words(
+    diagnosis: Mapping[str, Any], scores: Mapping[str, Any], header: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Label, finding, advice and reasons of a concept's diagnosis; None where it was never scored. `header` is that of
+    the concept's file."""
     inner = scores.get("with it", scores)
     label = diagnosis.get("label") or (inner.get("diagnosis", "") if isinstance(inner, Mapping) else "")
     if not label:
         return None
-    finding, advice = words_about(str(label))
+    cost = header.get("cost", {})
+    has_updates = not isinstance(cost, Mapping) or is_trained(cost)
+    finding, advice = words_about(str(label), has_updates=has_updates)
     return {
         "label": label,
         "finding": diagnosis.get("finding") or finding,
-        "advice": diagnosis.get("advice") or advice,
+        # the advice of a label without updates replaces that of an older version
+        "advice": advice or diagnosis.get("advice", ""),
         "because": list(diagnosis.get("because", [])),
         "good": label == "balanced",
     }
@@ -154,6 +158,10 @@ def size(num_bytes: float | None) -> str:
             return f"{num_bytes:.0f} {unit}" if unit in ("bytes", "kB") else f"{num_bytes:.1f} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.1f} TB"
+
+
+def score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}".replace("-0.000", "0.000")
 
 
 def ago(time: datetime | None) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from limner.core.interrupts import take_break
 from limner.core.recipe import Source
 from limner.core.types import Batch
 
@@ -63,7 +65,8 @@ def prior_note(weight: float, count: int) -> tuple[str, ...]:
 
 
 def painted(base: Base, prompts: Sequence[str], count: int) -> Tensor:
-    """[count, C, h, w] in single precision: latents of class images, from the cache or sampled now.
+    """[count, C, h, w] in single precision: latents of class images, from the cache or sampled now, in batches that are
+    cached one by one: an interrupted sampling goes on with the batch that is missing.
 
     base: the base with nothing attached
     prompts: prompts, in turn
@@ -77,16 +80,19 @@ def painted(base: Base, prompts: Sequence[str], count: int) -> Tensor:
 
     settings = PaintSettings(batch=32)
 
-    def make() -> dict[str, Tensor]:
-        texts = [prompts[k % len(prompts)] for k in range(count)]
-        parts = []
+    def make(start: int, texts: Sequence[str]) -> dict[str, Tensor]:
+        seeds = range(start, start + len(texts))
         with torch.no_grad(), attach(base, ()) as adapted:
-            for start in range(0, count, settings.batch):
-                rows = texts[start : start + settings.batch]
-                for at in sample(adapted, rows, seeds=range(start, start + len(rows)), settings=settings):
-                    latents = at.latents
-                parts.append(latents.float().cpu())
-        return {"latents": torch.cat(parts)}
+            for at in sample(adapted, texts, seeds=seeds, settings=settings):
+                latents = at.latents
+                take_break(is_base_free=True)
+        return {"latents": latents.float().cpu()}
 
-    key = ("class pictures", base.fingerprint, str(base.dtype), tuple(prompts), count, repr(settings))
-    return cached_tensors(key, make)["latents"]
+    texts = [prompts[k % len(prompts)] for k in range(count)]
+    batches = {start: tuple(texts[start : start + settings.batch]) for start in range(0, count, settings.batch)}
+    key = ("class pictures", base.fingerprint, str(base.dtype), repr(settings))
+    parts = [
+        cached_tensors((*key, start, rows), functools.partial(make, start, rows))["latents"]
+        for start, rows in batches.items()
+    ]
+    return torch.cat(parts)

@@ -66,6 +66,7 @@ class StatesRequest(Request):
     to: Path | None = None  # file for the chosen state; None: the concept's own
     out: Path = Path("out/states")
     overwrite: bool = False
+    resume: bool = False  # go on with the pictures that an earlier run of this request saved in `out`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,7 @@ class CompareRequest(Request):
     any_base: bool = False
     out: Path = Path("out/compare")
     overwrite: bool = False
+    resume: bool = False  # go on with the pictures that an earlier run of this request saved in `out`
 
 
 @dataclass(frozen=True, kw_only=True)

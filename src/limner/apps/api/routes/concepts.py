@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -165,16 +166,34 @@ def delete_concept(number: str, request: Request, work: Work, me: Me) -> Record:
 
 @router.post("/{number}/state")
 def choose_state(number: str, state: State, request: Request, work: Work, me: Me) -> Record:
-    """Keep the concept as it was after `done` updates of its training."""
+    """Keep the concept as it was after `done` updates of its training. Scores, diagnosis and certificate are those of
+    that state: none where it was not measured, and the earlier ones again where the concept goes back to it."""
     with work.database.session() as session:
         row = find_own(session, Concept, number, me)
         chosen = next((each for each in row.states if each.get("done") == state.done and each.get("sha256")), None)
         if chosen is None:
             known = ", ".join(str(each.get("done")) for each in row.states) or "none"
             raise InputError(f"the concept has no state after {state.done} updates; it has: {known}")
-        row.sha256, row.scores = chosen["sha256"], {**row.scores, **chosen.get("scores", {})}
+        _use(row, chosen)
         note(session, request, "concept.state", row.id, done=state.done)
         return concept_record(row, me, whole=True)
+
+
+MEASURED = ("scores", "diagnosis", "certificate")
+"""Columns of a concept that hold for one state of its training."""
+
+
+def _use(row: Concept, chosen: Mapping[str, Any]) -> None:
+    """Put a state in the place of the concept; its measurements are kept beside the state that they are of."""
+    now = {name: getattr(row, name) for name in MEASURED}
+    row.states = [{**each, "measured": now} if each.get("sha256") == row.sha256 else each for each in row.states]
+    before = chosen.get("measured", {})
+    row.sha256 = chosen["sha256"]
+    row.scores = before.get("scores", dict(chosen.get("scores", {})))
+    row.diagnosis, row.certificate = before.get("diagnosis", {}), before.get("certificate", [])
+    cost = row.header.get("cost")
+    if isinstance(cost, dict):
+        row.header = {**row.header, "cost": {**cost, "steps": chosen["done"]}}
 
 
 # --------------------------------------------------------------------------------------------------------------- shares

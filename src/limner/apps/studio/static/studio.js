@@ -42,6 +42,12 @@ $$("[data-menu]").forEach((button) => button.addEventListener("click", () => {
   button.setAttribute("aria-expanded", String(open));
 }));
 
+// a form that was refused keeps what was written in it
+$$("[data-back]").forEach((button) => {
+  button.hidden = history.length < 2;
+  button.addEventListener("click", () => history.back());
+});
+
 // -------------------------------------------------------------------------------------------------- lightbox
 const lightbox = document.getElementById("lightbox");
 let plates = [], at = -1;
@@ -138,6 +144,13 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.failed && !event.detail.xhr.status) {
     document.getElementById("flash").textContent = "The server cannot be reached.";
   }
+});
+
+// on a narrow window the answer to a form may be below it
+document.addEventListener("htmx:afterSettle", (event) => {
+  const answer = event.detail.target;
+  if (event.detail.requestConfig?.verb === "post" && answer?.id === "results"
+      && answer.getBoundingClientRect().top > innerHeight) answer.scrollIntoView();
 });
 
 setUp(document);
