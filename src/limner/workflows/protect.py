@@ -16,6 +16,7 @@ from limner.library.settings import checked_settings
 from limner.methods import find_protection
 
 from .learn import artefacts_of
+from .requests import ProtectRequest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,12 +26,9 @@ if TYPE_CHECKING:
     from limner.core.subject import Subject
     from limner.engine.train import Progress
 
-DEFAULT = "mist"
-"""The method of protection where none is named."""
-
 
 def protect(
-    base: Base, subject: Subject, *, method: str = DEFAULT, seed: int = 0, **given: Any
+    base: Base, subject: Subject, *, method: str = ProtectRequest.method, seed: int = 0, **given: Any
 ) -> tuple[Artefact, ...]:
     """Change the photographs of `subject` by a method of protection and return the copies as PNG files, in their order.
 

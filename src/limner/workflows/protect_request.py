@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.core.artefact import copy_names
 from limner.core.files import check_place
-from limner.core.interrupts import standing
+from limner.core.interrupts import TrainingPaused, standing
 from limner.core.subject import Subject, check_noun, read_all
 from limner.core.wording import counted
 from limner.errors import InputError
@@ -45,7 +45,7 @@ def protect_request(
     Raises `InputError` where a copy would replace a photograph, `FileError` where it would replace another file, and
     `UnknownName` for an unknown method or setting.
     """
-    from limner.engine.checkpoint import CHECKPOINT, TrainingPaused
+    from limner.engine.checkpoint import CHECKPOINT
 
     from .protect import prepared_protection, protect_updates
 

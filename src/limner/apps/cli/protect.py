@@ -15,8 +15,6 @@ from .common import choice_of
 from .flags import add_base, add_command, add_setting, typed_value
 from .rendering import render
 
-DEFAULT = ProtectRequest(pictures=())
-
 
 def add_to(commands: Any, arguments: Sequence[str]) -> None:
     """The command and its flags."""
@@ -27,26 +25,29 @@ def add_to(commands: Any, arguments: Sequence[str]) -> None:
         "photos", nargs="+", type=Path, metavar="PHOTOS", help="a folder of photographs, or photographs"
     )
     parser.add_argument(
-        "--out", type=Path, default=DEFAULT.out, help=f"folder for the copies, as PNG (default: {DEFAULT.out})"
+        "--out",
+        type=Path,
+        default=ProtectRequest.out,
+        help=f"folder for the copies, as PNG (default: {ProtectRequest.out})",
     )
     parser.add_argument(
         "--class",
         dest="noun",
-        default=DEFAULT.noun,
+        default=ProtectRequest.noun,
         metavar="NOUN",
-        help=f"class of what the photographs show (default: {DEFAULT.noun})",
+        help=f"class of what the photographs show (default: {ProtectRequest.noun})",
     )
     parser.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier copies; photographs never are")
     parser.add_argument(
         "--method",
         choices=list(protections()),
-        default=DEFAULT.method,
-        help=f"method of protection (default: {DEFAULT.method})",
+        default=ProtectRequest.method,
+        help=f"method of protection (default: {ProtectRequest.method})",
     )
     add_base(parser)
     method = typed_value(arguments, "--method") if arguments[:1] == ["protect"] else ""
-    method = method if method in protections() else DEFAULT.method
+    method = method if method in protections() else ProtectRequest.method
     group = parser.add_argument_group(
         f"settings of {method}", f"Other methods have other settings: limner protect --help --method {_other(method)}."
     )

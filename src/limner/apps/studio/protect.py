@@ -33,7 +33,7 @@ def show(request: Request, subject_id: str) -> Response:
         "usable": usable,
         "rows": rows,
         "methods": [(row["name"], row["title"]) for row in rows],
-        "method": ProtectRequest(pictures=()).method,
+        "method": ProtectRequest.method,
         "warning": NO_GUARANTEE,
         "key": form_key(),
     }
