@@ -11,12 +11,13 @@ from limner.core.recipe import Recipe
 from limner.core.subject import Subject
 from limner.engine.attach import Adapter, attach
 from limner.library.settings import checked_settings
-from limner.methods import card, methods
+from limner.methods import card, methods, protections
 
 
-@pytest.mark.parametrize("name", list(methods()))
+@pytest.mark.parametrize("name", [*methods(), *protections()])
 def test_every_setting_has_a_value_for_full_size_bases_or_is_marked_the_same(name: str) -> None:
-    function, about = methods()[name], card(methods()[name])
+    function = {**methods(), **protections()}[name]
+    about = card(function)
     own = {setting.name: setting.default for setting in settings(function)}
     uncovered = set(own) - set(about.full_size) - set(about.same)
     assert not uncovered, f"{name}: in neither full_size nor same"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from limner.errors import FileError
 
-from .files import atomic_write
+from .files import MARK, atomic_write, check_place
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,9 +39,12 @@ class Artefact:
 
     @classmethod
     def picture(cls, name: str, image: Image.Image) -> Artefact:
-        """A picture as a PNG."""
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
+        """A picture as a PNG, with limner's mark."""
+        from PIL.PngImagePlugin import PngInfo
+
+        buffer, mark = io.BytesIO(), PngInfo()
+        mark.add_text(MARK, json.dumps({"artefact": name}))
+        image.save(buffer, "PNG", pnginfo=mark)
         return cls(name, buffer.getvalue())
 
     @classmethod
@@ -55,9 +59,26 @@ class Artefact:
         """Text in UTF-8: vector paths as SVG, a mesh as OBJ."""
         return cls(name, content.encode())
 
-    def save(self, folder: Path | str) -> Path:
-        """Write the file into a folder. Raises `FileError` where a file of that name exists."""
-        return atomic_write(Path(folder) / self.name, lambda path: path.write_bytes(self.content))
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> Path:
+        """Write the file into a folder. Raises `FileError` where a file of that name exists; with `overwrite`, where
+        limner did not write that one."""
+        place = check_place(Path(folder) / self.name, overwrite=overwrite)
+        return atomic_write(place, lambda path: path.write_bytes(self.content), overwrite=overwrite)
+
+
+def copy_names(names: Sequence[str]) -> list[str]:
+    """Names of artefacts that are copies of pictures, as PNG: each picture's own in an artefact's characters, all
+    different, also where letters' case does not count.
+
+    names: file names of the pictures
+    """
+    chosen: list[str] = []
+    for name in names:
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", name.rpartition(".")[0] or name).lstrip(".")[:80] or "photo"
+        numbered = (f"{stem}{number}.png" for number in ("", *(f"-{k}" for k in range(2, len(names) + 2))))
+        taken = {other.lower() for other in chosen}
+        chosen.append(next(name for name in numbered if name.lower() not in taken))
+    return chosen
 
 
 def packed(artefacts: Sequence[Artefact]) -> dict[str, Tensor]:

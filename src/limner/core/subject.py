@@ -129,7 +129,7 @@ class Subject:
             raise InputError(f"the name {name!r} is the class noun itself; give the subject a name of its own")
         if kind not in KINDS:
             raise InputError(f"the kind must be one of {', '.join(KINDS)}, not {kind!r}")
-        read, notes = _read_all(source)
+        read, notes = read_all(source)
         if not read:
             raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
         if len(read) == 1 and kind != "style":
@@ -141,7 +141,7 @@ class Subject:
         if kind == "style":
             notes += style_notes([picture.caption for picture in read], f"<{name}>")
         lists = {"without": without, "pool": pool, "auxiliary": auxiliary}
-        more: dict[str, Any] = {key: tuple(_read_all(pictures)[0]) for key, pictures in lists.items()}
+        more: dict[str, Any] = {key: tuple(read_all(pictures)[0]) for key, pictures in lists.items()}
         subject = cls(f"<{name}>", noun, tuple(read), kind, tuple(notes), consent=Consent.of(consent), **more)
         subject = subject.with_beside(beside)
         if kind != "face" and (faces is not None or which is not None or consent is not None):
@@ -316,7 +316,9 @@ def _sha256(image: Image.Image) -> str:
     return hashlib.sha256(image.tobytes()).hexdigest()
 
 
-def _read_all(source: object) -> tuple[list[Reference], list[str]]:
+def read_all(source: object) -> tuple[list[Reference], list[str]]:
+    """The pictures of a folder, a file or a list, as `Subject.of` takes them, and notes about files that are left out.
+    Raises `PictureError` for a picture that cannot be read."""
     items, notes = _items(source)
     references: list[Reference] = []
     for index, item in enumerate(items):

@@ -59,6 +59,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "positives": (1, 56), "bias": (0, 1), "suppressed": (0, 1), "floor": (0, 1), "blocked": (0, 1),
     "attribute_words": (1, 4096), "object_words": (1, 4096), "top_words": (1, 4096),
     "pictures": (1, 1024), "chosen": (1, 1024), "crops": (1, 1024), "smoothing": (0, 0.99), "log_snr": (-50, 50),
+    "epsilon": (1, 255), "step_size": (0.01, 255), "semantic_weight": (0, 1000),
     "deviation": (0.01, 50), "components": (1, 4096), "colours": (1, 4096), "unit": (1, 4096),
 }  # fmt: skip
 """Name of a setting -> least and greatest value. Names that end in `_lr` or `_steps` have the limits of `lr` and

@@ -1,4 +1,7 @@
-"""The published methods. The folder is the registry: every function in it that carries `@method` is a method."""
+"""The published methods. The folder is the registry: every function in it that carries `@method` is a method.
+
+Those of scope "defence" protect photographs and make no concept, so they are a list of their own: `protections`.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,25 @@ from limner.errors import FileError, InputError, UnknownName
 DEFAULT = "lora_dreambooth"
 
 
+DEFENCE = "defence"
+"""Scope of the methods that protect photographs."""
+
+
 @functools.cache
 def methods() -> dict[str, Callable[..., Recipe]]:
-    """Every method by name, in alphabetical order. Two methods of one name raise `ImportError`."""
+    """Every method that makes a concept by name, in alphabetical order. Two methods of one name raise `ImportError`."""
+    return {name: function for name, function in _every().items() if DEFENCE not in card(function).scope}
+
+
+@functools.cache
+def protections() -> dict[str, Callable[..., Recipe]]:
+    """Every method that protects photographs by name, in alphabetical order. Its recipe's artefacts are the protected
+    copies."""
+    return {name: function for name, function in _every().items() if DEFENCE in card(function).scope}
+
+
+@functools.cache
+def _every() -> dict[str, Callable[..., Recipe]]:
     functions: dict[str, Callable[..., Recipe]] = {}
     for info in pkgutil.walk_packages(__path__, f"{__name__}."):
         for function in _marked(importlib.import_module(info.name)):
@@ -38,9 +57,18 @@ def find(name: str) -> Callable[..., Recipe]:
     concepts of that method may use it from then on (see `named`)."""
     if ".py" in name:
         return remember(_from_file(name))
+    if name in protections():
+        raise InputError(f"{name} protects photographs and learns no concept: limner protect PHOTOS --method {name}")
     if name not in methods():
         raise UnknownName("method", name, methods())
     return methods()[name]
+
+
+def find_protection(name: str) -> Callable[..., Recipe]:
+    """The method of that name that protects photographs. Raises `UnknownName` for any other."""
+    if name not in protections():
+        raise UnknownName("method of protection", name, protections())
+    return protections()[name]
 
 
 def named(name: str, sha256: str = "", *, by: str) -> Callable[..., Recipe]:

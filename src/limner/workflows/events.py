@@ -221,6 +221,16 @@ class PictureScored(Event):
 
 
 @dataclass(frozen=True)
+class PhotoProtected(Event):
+    """The protected copy of a photograph is on disk."""
+
+    photo: str  # file name of the photograph
+    path: Path
+    largest: int  # largest change of a colour channel, from 0 to 255
+    psnr: float | None  # peak signal-to-noise ratio in dB; None for an equal copy
+
+
+@dataclass(frozen=True)
 class StatePainted(Event):
     """A picture by a state of a concept's training is on disk."""
 

@@ -8,6 +8,7 @@ docs.generate` writes it). The recipe of a method that is not in that file is bu
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import re
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import limner.methods as registry
 from limner.core.method import Setting, settings
 from limner.core.subject import Subject
 from limner.library.settings import LIMITS, limits
-from limner.methods import card, find, methods, place_of
+from limner.methods import card, find, methods, place_of, protections
 
 from .choose_method import measured
 
@@ -94,6 +95,19 @@ def methods_table(base: str = "pocket") -> list[dict[str, Any]]:
             "settings": {s.name: {"default": s.default, "help": s.help} for s in settings(function)},
         })  # fmt: skip
     return rows
+
+
+def protections_table() -> list[dict[str, Any]]:
+    """A row for each method that protects photographs: "name", "title", "arxiv", "source", "year", "about" (the first
+    line of its help), and "settings" (name -> default, help)."""
+    return [
+        {
+            **{key: getattr(card(function), key) for key in ("name", "title", "arxiv", "source", "year")},
+            "about": (inspect.getdoc(function) or "").partition("\n")[0],
+            "settings": {s.name: {"default": s.default, "help": s.help} for s in settings(function)},
+        }
+        for function in protections().values()
+    ]
 
 
 def facts_of_method(name: str) -> dict[str, Any]:

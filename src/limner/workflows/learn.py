@@ -32,6 +32,7 @@ from .progress import show
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from limner.core.artefact import Artefact
     from limner.core.base import Base
     from limner.core.recipe import Recipe
     from limner.core.subject import Subject
@@ -160,13 +161,18 @@ def state_of(base: Base, run: Run, progress: Progress) -> Concept:
 
 def _with_artefacts(base: Base, run: Run, concept: Concept, tensors: Mapping[str, Tensor]) -> Concept:
     """The concept with the artefacts that its method makes, packed into its tensors."""
+    made = artefacts_of(base, run, tensors)
+    return replace(concept, tensors={**concept.tensors, **packed(made)}) if made else concept
+
+
+def artefacts_of(base: Base, run: Run, tensors: Mapping[str, Tensor]) -> Sequence[Artefact]:
+    """The files that the method of a run makes from its trained tensors; none for most methods."""
     if run.recipe.artefacts is None:
-        return concept
+        return ()
     import torch
 
     with torch.no_grad(), attach(base, (replace(run.adapter, stored={**run.adapter.stored, **tensors}),)) as adapted:
-        made = run.recipe.artefacts(adapted)
-    return replace(concept, tensors={**concept.tensors, **packed(made)})
+        return run.recipe.artefacts(adapted)
 
 
 def check_finite(concept: Concept) -> None:

@@ -19,6 +19,7 @@ from .requests import (
     MergeRequest,
     PaintRequest,
     PretrainRequest,
+    ProtectRequest,
     PublishRequest,
     Request,
     ScoreRequest,
@@ -36,6 +37,7 @@ WORKFLOWS: Mapping[type[Request], str] = {
     PaintRequest: "paint_request:paint_request",
     SwapRequest: "swap_request:swap_request",
     TryOnRequest: "try_on_request:try_on_request",
+    ProtectRequest: "protect_request:protect_request",
     ScoreRequest: "score_request:score_request",
     CheckRequest: "check_request:check_request",
     ExportRequest: "export_request:export_request",
@@ -52,7 +54,7 @@ WORKFLOWS: Mapping[type[Request], str] = {
 """Type of request -> module and function of its workflow. They are imported when they run, because most load torch."""
 TOGETHER = "learn_together:learn_together"
 """The workflow of a `LearnRequest` for many subjects in one pass."""
-CONTROLLED = (LearnRequest, PaintRequest, StatesRequest, CompareRequest)
+CONTROLLED = (LearnRequest, PaintRequest, ProtectRequest, StatesRequest, CompareRequest)
 """Requests whose workflows take `controls`."""
 
 
@@ -64,8 +66,8 @@ def run(
 ) -> Iterator[Event]:
     """Run the workflow of a request and yield its events; the last one is a `RunDone`, or `Paused`.
 
-    `controls` carries wishes of people into learning, painting, states and comparing; other work is short and ignores
-    them.
+    `controls` carries wishes of people into learning, painting, protecting, states and comparing; other work is short
+    and ignores them.
     `open_base` opens the base, or returns one that is open already; by default `limner.workflows.opening.open_base`.
 
     Raises a `LimnerError` where the work fails. Closing the iterator, or an exception in the caller's loop, ends the

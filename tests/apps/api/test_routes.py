@@ -198,6 +198,18 @@ def test_only_safetensors_are_taken_in(client: TestClient) -> None:
 # ----------------------------------------------------------------------------------------------------------------- jobs
 
 
+def test_pictures_are_protected(client: TestClient) -> None:
+    methods = client.get("/api/protections").json()["protections"]
+    assert {row["name"] for row in methods} >= {"photoguard", "mist"}
+    place = f"/api/subjects/{create_subject(client)['id']}/protect"
+    number = client.post(place, json={"method": "mist", "settings": {"steps": 2}}).json()["job"]
+    job = client.get(f"/api/jobs/{number}").json()
+    assert (job["kind"], job["payload"]["method"], job["payload"]["settings"]) == ("protect", "mist", {"steps": 2})
+    assert client.post(place, json={}).status_code == 202
+    assert client.post(place, json={"method": "dreambooth"}).status_code in (400, 404)
+    assert client.post(f"/api/subjects/{'0' * 32}/protect", json={}).status_code == 404
+
+
 def test_jobs_wait_move_pause_and_end(client: TestClient) -> None:
     subject = create_subject(client)
     place = f"/api/subjects/{subject['id']}/report"

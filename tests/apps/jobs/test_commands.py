@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -133,7 +134,7 @@ def events(database: Database, id: str) -> list[dict[str, Any]]:
 
 
 def test_the_real_workflows_fill_the_rows(studio: tuple[str, str, str], base: Any, tmp_path: Path) -> None:
-    """Learn with samples and states; then paint, look, compare, states, export, estimate, talk."""
+    """Learn with samples and states; then paint, protect, look, compare, states, export, estimate, talk."""
     url, place, subject = studio
     database, files = open_database(url), open_files(place)
     about = {"preview": 1, "states": 2, "sample_every": 3, "hold_out": 1}
@@ -166,6 +167,11 @@ def test_the_real_workflows_fill_the_rows(studio: tuple[str, str, str], base: An
         *(("<rex> on the beach", 5, 2), ("<rex> on the beach", 6, 2))
     ]
     assert files.read(rows[0].sha256).startswith(b"\x89PNG")
+    protected = run("protect", subject=subject, method="photoguard", settings={"steps": 2})
+    assert [each["name"] for each in protected.result["files"]] == [f"{number:03}.png" for number in range(3)]
+    assert all(files.read(each["sha256"]).startswith(b"\x89PNG") for each in protected.result["files"])
+    assert all(0 < row["largest"] <= 4 for row in protected.result["photos"])
+    assert not re.search(f"{tmp_path}|/job", json.dumps([protected.result, events(database, protected.id)]))
     run("look", subject=subject)
     with database.reading() as session:
         report = session.get_one(Subject, subject).report

@@ -139,6 +139,10 @@ HOSTILE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("learn", {"subject": "SUBJECT", "name": "../../rex"}),
     ("learn", {"subject": "../../etc/passwd"}),
     ("learn", {}),
+    ("protect", {"subject": "SUBJECT", "method": "lora_dreambooth"}),
+    ("protect", {"subject": "SUBJECT", "method": "/tmp/evil.py:run"}),
+    ("protect", {"subject": "SUBJECT", "out": "/etc"}),
+    ("learn", {"subject": "SUBJECT", "method": "mist"}),
     ("paint", {"prompts": ["x"], "onto": "/etc/passwd"}),
     ("paint", {"prompts": ["x"], "onto": "file:///etc/passwd"}),
     ("paint", {"prompts": ["x"], "onto": "http://169.254.169.254/"}),
@@ -198,6 +202,7 @@ def test_nothing_of_another_user_is_usable(world: World) -> None:
     for kind, payload in (
         ("learn", {"subject": world.subject.id}),
         ("look", {"subject": world.subject.id}),
+        ("protect", {"subject": world.subject.id}),
         ("score", {"concept": {"id": world.concept.id}}),
         ("paint", {"prompts": ["x"], "concepts": [{"id": world.concept.id}]}),
         ("paint", {"prompts": ["x"], "onto": world.picture.id}),

@@ -31,7 +31,7 @@ OF_ROWS = (
     *("/jobs/{failed}", "/jobs/{learn}/clone", "/concepts/{concept}", "/compare/{compare}", "/compare/{compare}/table"),
     *("/paint?concept={concept}", "/paint?like={picture}&again=refine"),
     *("/paint?like={picture}&again=variations", "/paint/{queued}", "/gallery?board={board}", "/pictures/{picture}"),
-    *("/chat/{conversation}", "/chat/{conversation}/talk"),
+    *("/chat/{conversation}", "/chat/{conversation}/talk", "/teach/{subject}/protect"),
     *("/swap?photo={picture}", "/swap?concept={concept}", "/try-on?photo={picture}"),
 )
 FILES = (

@@ -174,7 +174,7 @@ def add_method(parser: Parser, arguments: Sequence[str], *, positional: bool = F
         f"settings of {method}", "Other methods have other settings; `limner methods` lists them."
     )
     for setting in settings(find(method)):
-        _flag(group, setting)
+        add_setting(group, setting)
 
 
 def _asked(arguments: Sequence[str], positional: bool) -> str:
@@ -211,7 +211,8 @@ def typed_value(arguments: Sequence[str], flag: str) -> str:
     return ""
 
 
-def _flag(group: Any, setting: Setting) -> None:
+def add_setting(group: Any, setting: Setting) -> None:
+    """Add the flag of a setting of a method."""
     name = "--" + setting.name.replace("_", "-")
     about = f"{setting.help} (default: {setting.default})"
     if setting.type is bool:

@@ -30,6 +30,7 @@ from . import (
     methods,
     paint,
     pretrain,
+    protect,
     publish,
     report,
     score,
@@ -114,6 +115,7 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     chat.add_to(commands)
     swap.add_to(commands)
     try_on.add_to(commands)
+    protect.add_to(commands, arguments)
     score.add_to(commands)
     bench.add_to(commands)
     report.add_to(commands)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from limner.workflows.form import methods_table
+from limner.workflows.form import methods_table, protections_table
 
 from .common import out
 from .flags import add_command
@@ -26,7 +26,9 @@ def methods(given: argparse.Namespace) -> None:
         f"{r['arxiv'] or r['source']}{' *' if r['together'] else ''}"
         for r in rows
     ]
-    out(given, rows, "\n".join([head, *lines, "* learns many subjects in one pass: limner learn FOLDERS --together"]))
+    lines.append("* learns many subjects in one pass: limner learn FOLDERS --together")
+    protecting = [f"{r['name']:24} {r['title']}, {r['year']}, {r['arxiv']}" for r in protections_table()]
+    out(given, rows, "\n".join([head, *lines, "", "methods of `limner protect`, which learn no concept:", *protecting]))
 
 
 def _short(row: dict[str, float], key: str, how: str) -> str:

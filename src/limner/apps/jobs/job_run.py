@@ -32,7 +32,7 @@ from .results import Results
 from .tables import Job, JobEvent, User
 
 log = logging.getLogger("limner.jobs")
-PAUSES = ("learn", "paint", "compare", "states")
+PAUSES = ("learn", "paint", "protect", "compare", "states")
 """Kinds of jobs that pause where they are; any other begins anew."""
 PATIENCE = 60.0
 """Seconds for which the end of a job is tried again while the database is away."""

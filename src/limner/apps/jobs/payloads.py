@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from limner.errors import InputError, UnknownName
+from limner.methods import methods, protections
 from limner.workflows.requests import BaseChoice, PaintRequest, Request, plain_data, read_request
 
 from .checks import check_pictures
@@ -109,9 +110,10 @@ def plan(
     _check_sizes(payload)
     reading = Reading(kind, payload, Layout(folder, session, user), bases)
     reader(reading, again)
-    check_method(payload.get("method", ""))
-    check_method(payload.get("how", ""))
-    check_settings(str(payload.get("method") or payload.get("how") or ""), payload.get("settings", {}))
+    own = protections() if kind == "protect" else methods()
+    check_method(payload.get("method", ""), own)
+    check_method(payload.get("how", ""), own)
+    check_settings(str(payload.get("method") or payload.get("how") or ""), payload.get("settings", {}), own)
     base = _base(reading)
     record = {"request": kind, "base": plain_data(base), **reading.fields}
     if skip:

@@ -29,7 +29,7 @@ from .tables import Job, JobEvent, User, new_id
 from .wishes import ENDED, WISHES, Wishes
 from .wishes import wish as wish
 
-SLOW = ("learn",)
+SLOW = ("learn", "protect")
 """Kinds of jobs that take minutes to hours. A server with one worker for these and one for `QUICK` paints while it
 teaches."""
 QUICK = (

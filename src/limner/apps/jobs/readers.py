@@ -37,6 +37,7 @@ SWAP = (
 )
 SWAP_WORDS = ("prompt", "source_noun", "source_prompt")
 TRY_ON = ("noun", "method", "seed", "count", "steps", "guidance")
+PROTECT = ("method", "settings", "seed")
 COMPARE = ("prompts", "steps", "guidance", "negative", "any_base")
 ESTIMATE = ("goal", "method", "settings", "kind", "noun", "num_pictures", "budget", "photographs", "measure")
 STRIP = ("prompts", "seed", "steps", "guidance")
@@ -226,6 +227,14 @@ def _look(reading: Reading, again: bool) -> None:
     reading.fields |= {"out": str(reading.layout.out), "overwrite": True}
 
 
+def _protect(reading: Reading, again: bool) -> None:
+    reading.take(*PROTECT)
+    subject = reading.subject(reading.payload.get("subject"))
+    folder = reading.layout.photos(subject, "photos")
+    reading.fields |= {"pictures": [str(folder)], "noun": subject.noun, "out": str(reading.layout.out)}
+    reading.fields |= {"overwrite": True, "resume": again}
+
+
 def _estimate(reading: Reading, again: bool) -> None:
     reading.take(*ESTIMATE)
     if reading.payload.get("subject"):
@@ -270,6 +279,7 @@ READERS: Mapping[str, tuple[Reader, tuple[str, ...]]] = {
     "publish": (_publish, (*PUBLISH, "concept")),
     "swap": (_swap, (*SWAP, "photo", "where", "concept")),
     "try-on": (_with_pictures("person", "garment", "where", plain=TRY_ON), (*TRY_ON, "person", "garment", "where")),
+    "protect": (_protect, (*PROTECT, "subject")),
     "compare": (_compare, (*COMPARE, "concepts", "seed", "count", "seeds", "base_too")),
     "look": (_look, ("subject", "which")),
     "estimate": (_estimate, (*ESTIMATE, "subject")),

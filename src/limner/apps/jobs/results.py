@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from limner.core.artefact import copy_names
 from limner.workflows import events as ev
 from limner.workflows.requests import PaintRequest
 
@@ -82,6 +83,9 @@ class Results(Made):
                 self.certificate.append({"what": event.what, "ok": event.ok, "finding": event.finding})
             case ev.PictureScored():
                 record["picture"] = self.job.payload["pictures"][event.number]
+                record.pop("path")
+            case ev.PhotoProtected():
+                record["photo"] = self._filename(event.photo)
                 record.pop("path")
             case ev.StatePainted():
                 more = {"picture": self._state_painted(event)}
@@ -222,6 +226,11 @@ class Results(Made):
         self.cells.append({**cell, "scores": dict(event.scores), "row": event.row, "column": event.column})
         return id
 
+    def _filename(self, name: str) -> str:
+        """The user's own name of a photograph, whose file in the job's folder has its number as name."""
+        references = kept_pictures(self.plan.subjects[0])
+        return references[int(Path(name).stem)].filename or name
+
     def _answered(self, event: Any) -> dict[str, Any]:
         """The reply to a sentence: its picture by id, its new concepts by name."""
         self.reply = self.shown(event.record)
@@ -269,10 +278,25 @@ class Results(Made):
         if self.job.kind == "publish":
             paths = [path for path in sorted(Path(event.result["folder"]).rglob("*")) if path.is_file()]
             self.result.pop("folder", None)
+        if self.job.kind == "protect":
+            self._protected(event.result["photos"])
         if self.job.kind in ("export", "publish"):
-            root = self.folder / OUTPUTS
-            self.result["files"] = [
-                {"name": str(path.relative_to(root)), "sha256": self.store(path), "bytes": path.stat().st_size}
-                for path in paths
-                if path.is_file()
-            ]
+            self.result["files"] = self._files(paths)
+
+    def _protected(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The copies of photographs as files, under the names that the user gave the photographs."""
+        photos, files = [self._filename(row["photo"]) for row in rows], self._files([Path(row["path"]) for row in rows])
+        self.result["files"] = [{**each, "name": name} for each, name in zip(files, copy_names(photos), strict=True)]
+        self.result["photos"] = [
+            {"photo": photo, "largest": row["largest"], "psnr": row["psnr"]}
+            for photo, row in zip(photos, rows, strict=True)
+        ]
+
+    def _files(self, paths: Sequence[Path]) -> list[dict[str, Any]]:
+        """Files that the workflow wrote for downloading, stored."""
+        root = self.folder / OUTPUTS
+        return [
+            {"name": str(path.relative_to(root)), "sha256": self.store(path), "bytes": path.stat().st_size}
+            for path in paths
+            if path.is_file()
+        ]

@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from limner.core.method import Setting, settings
 from limner.errors import InputError, UnknownName
 from limner.library.settings import checked_settings
-from limner.methods import find, methods
 
 OPENS = re.compile(r"FILE|folder|hub id|function \(", re.ASCII)
 """Pattern in the help of a setting whose value may be a folder, a model, or code."""
 
 
-def check_method(name: object) -> None:
-    """Raise `UnknownName` for anything but one of limner's own methods; a file with a method would be run."""
-    if name and (not isinstance(name, str) or name not in methods()):
-        raise UnknownName("method", str(name)[:100], methods())
+def check_method(name: object, known: Mapping[str, object]) -> None:
+    """Raise `UnknownName` for anything but one of limner's own methods, those in `known`; a file with a method would be
+    run."""
+    if name and (not isinstance(name, str) or name not in known):
+        raise UnknownName("method", str(name)[:100], known)
 
 
-def check_settings(method: str, given: object) -> None:
+def check_settings(method: str, given: object, known: Mapping[str, Callable[..., Any]]) -> None:
     """Raise `InputError` for a setting that would open a file or a model, or run code, on the server, and, where the
     method is named, for one that it does not have or that is outside of its limits."""
     if not isinstance(given, Mapping):
         raise InputError(f"settings must be a table, not {str(given)[:80]!r}")
-    # without a method, one is chosen later, and any may be
+    # without a method, one is chosen later, and any of `known` may be
     where = f" of {method}" if method else ""
-    possible = ([method] if method else list(methods())) if given else []
-    for setting in (each for name in possible for each in settings(find(name)) if each.name in given):
+    possible = ([method] if method else list(known)) if given else []
+    for setting in (each for name in possible for each in settings(known[name]) if each.name in given):
         if opens(setting) and given[setting.name] not in allowed(setting):
             raise InputError(
                 f"{setting.name}{where} names a file, a model or code on the server, which only its operator may name; "
                 "leave it out"
             )
     if method:
-        checked_settings(find(method), given)
+        checked_settings(known[method], given)
 
 
 def opens(setting: Setting) -> bool:

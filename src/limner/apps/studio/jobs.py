@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, Request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from limner.apps.api.archives import streamed_zip
+from limner.apps.api.errors import not_found
 from limner.apps.api.routes.common import find_own, note
 from limner.apps.api.routes.jobs import job_file
 from limner.apps.api.routes.records import files_of
@@ -95,6 +97,7 @@ def job_values(session: Session, job: Job) -> dict[str, Any]:
         "pictures": [each for each in pictures if each.id not in used],
         "concepts": [concept_view(each, covers.get(each.id, "")) for each in concepts],
         "files": files_of(job),
+        "warning": str((job.result or {}).get("warning", "")),
         "checks": [each for each in events if each.get("event") == "check_done"],
         "log": [str(each["text"]) for each in events if each.get("event") in ("message", "note")][-60:],
         "facts": facts_of(job.payload, names),
@@ -168,6 +171,18 @@ def steps_of(samples: Sequence[Mapping[str, Any]], pictures: Sequence[Picture]) 
         row = [name for name in names if name in known]
         steps.append({"done": event["done"], "pictures": row, "score": "" if score is None else f"{score:.2f}"})
     return [step for step in steps if step["pictures"]]
+
+
+@router.get("/jobs/{job_id}/files")
+def download_all(request: Request, job_id: str) -> Response:
+    """All files that the job made, as a ZIP."""
+    with reading(request) as session:
+        files = files_of(find_own(session, Job, job_id, user_of(request)))
+    if not files:
+        raise not_found("file")
+    parts = streamed_zip(request.app.state.services.files, [(each["name"], each["sha256"]) for each in files])
+    about = {"Content-Disposition": f'attachment; filename="limner-{job_id[:8]}.zip"'}
+    return StreamingResponse(parts, media_type="application/zip", headers=about)
 
 
 @router.get("/jobs/{job_id}/files/{place}")

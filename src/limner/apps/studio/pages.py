@@ -19,13 +19,15 @@ from . import (
     paint,
     people,
     photos,
+    protect,
     teach,
 )
 from .sure import NotSure, ask_first, show_question
 from .view import HERE, error_page
 
 GROUPS = (
-    *(home, teach, paint, photos, concepts, concept_actions, compare, gallery, images, chat, jobs, bench, hardware),
+    *(home, teach, protect, paint, photos, concepts, concept_actions, compare, gallery, images, chat, jobs, bench),
+    hardware,
     people,
 )
 

@@ -18,6 +18,7 @@ KINDS_OF_WORK = {
     "merge": "Merging",
     "publish": "Publishing",
     "swap": "Swapping into a photo",
+    "protect": "Protecting photos",
     "try-on": "Trying on",
     "compare": "Comparing",
     "look": "Looking at the photos",

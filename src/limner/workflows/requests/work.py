@@ -1,4 +1,4 @@
-"""Requests to learn, paint, score, check, export, publish and pre-train."""
+"""Requests to learn, paint, protect, score, check, export, publish and pre-train."""
 
 from __future__ import annotations
 
@@ -156,6 +156,23 @@ class TryOnRequest(Request):
     overwrite: bool = False
     steps: int = 25
     guidance: float = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectRequest(Request):
+    """Write changed copies of photographs, which are hard to learn from or to edit."""
+
+    kind_of_work: ClassVar[str] = "protect"
+
+    pictures: tuple[Path, ...]  # a folder or files
+    noun: str = "person"  # class of what the photographs show
+    method: str = "mist"
+    settings: Settings = field(default_factory=dict)  # the method's settings
+    base: BaseChoice = field(default_factory=BaseChoice)
+    seed: int = 0
+    out: Path = Path("out/protect")
+    overwrite: bool = False  # replace earlier copies, never a photograph
+    resume: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

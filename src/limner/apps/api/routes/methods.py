@@ -1,4 +1,5 @@
-"""/api/methods, /api/bench, /api/hardware: methods with their settings, measured results, and this machine."""
+"""/api/methods, /api/protections, /api/bench, /api/hardware: methods with their settings, measured results, this
+machine."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from limner.errors import UnknownName
 from limner.methods import methods
-from limner.workflows.form import fields_of, methods_table
+from limner.workflows.form import fields_of, methods_table, protections_table
 from limner.workflows.quick_estimate import quick_estimate
 
 from ..errors import not_found
@@ -34,6 +35,12 @@ def show_method(name: str, work: Work, me: Me) -> Record:
         raise not_found("method")
     row = next(row for row in methods_table(work.config.base.name) if row["name"] == name)
     return {**row, "form": [dataclasses.asdict(field) for field in fields_of(name)]}
+
+
+@router.get("/protections")
+def list_protections(work: Work, me: Me) -> Record:
+    """Every method that protects photographs, with its paper and settings."""
+    return {"protections": protections_table()}
 
 
 class Plan(Fields):

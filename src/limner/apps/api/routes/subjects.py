@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
@@ -47,6 +48,14 @@ class SubjectChange(Fields):
     may: bool | None = None
     person: Line | None = None
     guardian: Line | None = None
+
+
+class Protection(Fields):
+    """The method of protection and its settings."""
+
+    method: Line = ""
+    settings: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    seed: int = 0
 
 
 @router.get("")
@@ -196,6 +205,15 @@ def look_at_subject(number: str, work: Work, me: Me) -> Record:
     with work.database.reading() as session:
         find_own(session, Subject, number, me)
     return {"job": add_job(work, me, "look", {"subject": number})}
+
+
+@router.post("/{number}/protect", status_code=202)
+def protect_subject(number: str, protection: Protection, work: Work, me: Me) -> Record:
+    """Start the job that writes protected copies of the pictures. They are hard to learn from, without any
+    guarantee."""
+    with work.database.reading() as session:
+        find_own(session, Subject, number, me)
+    return {"job": add_job(work, me, "protect", {"subject": number, **protection.model_dump(exclude_defaults=True)})}
 
 
 @router.post("/{number}/pictures", status_code=201)
