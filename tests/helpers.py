@@ -191,6 +191,12 @@ def deaf(base: Any) -> list[str]:
     return [name for name, hears in heard.items() if not hears]
 
 
+def has_trained_weights(name: str, base: Any) -> bool:
+    """Whether a method starts from no weights, or from trained ones that came with limner."""
+    weights = methods()[name](Subject("<nobody>", "person")).weights
+    return not weights or weights_path(weights, base) != cached_weights_path(weights, base)
+
+
 def begun_weights(name: str, base: Any) -> None:
     """Where a method starts from weights and none came with limner: such as its pre-training begins with, each moved a
     little, so that nothing stays at zero. They are kept in the session's cache."""
