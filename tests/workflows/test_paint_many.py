@@ -126,7 +126,9 @@ def test_whole_weights_are_in_batches_apart_and_pictures_in_the_order_of_their_o
 ) -> None:
     sizes, real = list[int](), workflow.painted
     monkeypatch.setattr(
-        module, "painted", lambda a, prompts, *rest: (sizes.append(len(prompts)), real(a, prompts, *rest))[1]
+        module,
+        "painted",
+        lambda a, prompts, *rest, **about: (sizes.append(len(prompts)), real(a, prompts, *rest, **about))[1],
     )
     names = ["lycoris_loha", "custom_diffusion", "lycoris_lokr", "custom_diffusion", "lycoris_loha"]
     orders = [Order("<rex>", concepts[name], seed) for seed, name in enumerate(names)]

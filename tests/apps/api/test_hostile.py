@@ -81,9 +81,9 @@ def test_a_request_that_is_being_answered_is_not_begun_again(client: TestClient)
     services = client.app.state.services  # type: ignore[attr-defined]
     submit = services.painter.submit
 
-    def wait(order: Any) -> Any:
+    def wait(order: Any, **about: Any) -> Any:
         second.append(client.post(GENERATE, json={"prompt": "x"}, headers=key("k")))
-        return submit(order)
+        return submit(order, **about)
 
     second: list[Any] = []
     services.painter.submit = wait

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,20 +51,29 @@ def test_a_job_goes_through_the_queue(database: Database, user: User) -> None:
 
 
 PROCESS = """
-import sys
+import sys, time
+from pathlib import Path
 from limner.apps.jobs.database import open_database
 from limner.apps.jobs.queue import claim, finish
 database = open_database(sys.argv[1])
+ready = Path(sys.argv[3])
+(ready / sys.argv[2]).touch()
+while len(list(ready.iterdir())) < 2:
+    time.sleep(0.001)
 while (job := claim(database, worker=sys.argv[2])) is not None:
     finish(database, job.id, sys.argv[2], "done", result={"worker": sys.argv[2]})
 """
 
 
-def test_two_processes_claim_two_hundred_jobs_each_exactly_once(database: Database, user: User, url: str) -> None:
+def test_two_processes_claim_two_hundred_jobs_each_exactly_once(
+    database: Database, user: User, url: str, tmp_path: Path
+) -> None:
     with database.session() as session:
         session.add_all(Job(owner_id=user.id, kind="paint", position=k) for k in range(200))
     names = ("one", "two")
-    both = [subprocess.Popen([sys.executable, "-c", PROCESS, url, name]) for name in names]
+    ready = tmp_path / "ready"  # where they wait for each other
+    ready.mkdir()
+    both = [subprocess.Popen([sys.executable, "-c", PROCESS, url, name, str(ready)]) for name in names]
     assert [process.wait(60) for process in both] == [0, 0]
     with database.reading() as session:
         jobs = session.scalars(select(Job)).all()

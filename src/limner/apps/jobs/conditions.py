@@ -61,7 +61,8 @@ def read_by_base(choice: BaseChoice) -> tuple[str, ...] | None:
     if (folder / "transformer").is_dir():
         return ()
     try:
-        unet, vae = (json.loads((folder / part / "config.json").read_text()) for part in ("unet", "vae"))
+        texts = ((folder / part / "config.json").read_text(encoding="utf-8") for part in ("unet", "vae"))
+        unet, vae = map(json.loads, texts)
         own = int(vae["latent_channels"])
         extra = int(unet["in_channels"]) - own
     except (OSError, ValueError, KeyError, TypeError):

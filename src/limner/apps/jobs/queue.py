@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from limner.errors import InputError, LimnerError, UnknownName
 
-from .busy_conversations import is_answering, without_busy_conversations
+from .busy_conversations import must_wait, without_busy_conversations
 from .database import Database
 from .ordering import fair_position
 from .ordering import move as move
@@ -95,7 +95,7 @@ def claim(database: Database, *, worker: str, kinds: Sequence[str] | None = None
             return None
     with database.session() as session:
         job = session.scalar(wanted.with_for_update(skip_locked=True))
-        if job is None or is_answering(session, job):
+        if job is None or must_wait(session, job):
             return None
         now = database.now(session)
         job.state, job.worker, job.claimed, job.lease = "running", worker, now, now + timedelta(seconds=lease)
