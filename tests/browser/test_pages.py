@@ -129,5 +129,5 @@ def test_a_phone_is_shown_what_it_painted(browser: Browser, server: Studio, taug
 def test_the_page_to_log_in_has_no_fault(browser: Browser, tmp_path: Path, width: int) -> None:
     with studio(tmp_path / "data", login=True) as server, watched_page(browser, server, width=width) as watched:
         watched.page.goto("/gallery")
-        assert watched.page.url.endswith("/login")
+        assert watched.page.url.endswith("/login?next=%2Fgallery")
         assert watched.audit() == []
