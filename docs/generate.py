@@ -26,6 +26,8 @@ from limner.evaluation.report import ordered, table_markdown
 from limner.evaluation.report_table1 import protocol_markdown
 from limner.evaluation.report_table1 import table_markdown as table1_markdown
 from limner.evaluation.results import read_results
+from limner.evaluation.suites import read_suite
+from limner.evaluation.suites import table_markdown as suite_markdown
 from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS
 from limner.evaluation.table1 import read_table1
 from limner.methods import methods
@@ -75,6 +77,8 @@ def pages() -> dict[Path, str]:
     docs = ROOT / "docs" / "results.md"
     text = within(within(docs.read_text(encoding="utf-8"), "results", results()), "curve", curve())
     text = within(within(text, "strength", strength()), "six", six())
+    for name in ("styles", "meanings", "conditions"):
+        text = within(text, name, suite(name))
     files[docs] = within(text, "diagnoses", diagnoses())
     bases = ROOT / "docs" / "bases.md"
     files[bases] = within(bases.read_text(encoding="utf-8"), "families", proofs("bases", families()))
@@ -490,6 +494,14 @@ def table1() -> str:
     record = read_table1(path)
     older = not all(is_current(part) for part in record["parts"].values())
     return "\n\n".join([table1_markdown(record).rstrip(), source(path), *([EARLIER] if older else [])])
+
+
+def suite(name: str) -> str:
+    """The table of a suite (results/NAME.json): a row for each method and part."""
+    path = ROOT / "results" / f"{name}.json"
+    if not path.exists():
+        return f"Not measured yet: `limner bench --suite {name}`, then `make docs`."
+    return "\n\n".join([suite_markdown(read_suite(path, name=name)), source(path)])
 
 
 def captions() -> str:

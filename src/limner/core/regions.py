@@ -75,7 +75,7 @@ def region_masks(
         handle = name if name in words else f"<{check_name(name)}>"
         if not handles and handle not in words:
             raise InputError(
-                f"{handle} has a region and no concept is attached; the command line attaches one by --with FILE"
+                f"{handle} has a region and no concept is attached: choose one, or on the command line --with FILE"
             )
         if handle not in (*handles, *words):
             raise UnknownName("concept to give a region to, named", handle, handles)

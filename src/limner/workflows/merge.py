@@ -132,7 +132,6 @@ def _check_own(members: Sequence[Member]) -> None:
             if name in owner_of:
                 raise InputError(
                     f"{owner_of[name]} and {member.handle} both hold {name}, and one would be lost; paint with both "
-                    "concepts at once, "
-                    "--with FILE FILE"
+                    "concepts at once (on the command line: --with FILE FILE)"
                 )
             owner_of[name] = member.handle

@@ -16,6 +16,7 @@ from limner.bases.common.text import literal_syntax
 from limner.core.adapted import Adapted
 from limner.core.picture import Clip, Picture, Pictures
 from limner.core.pixels import to_images
+from limner.core.prompts import check_prompts
 from limner.core.recipe import Recipe
 from limner.core.regions import names_word, region_masks
 from limner.core.streams import stream
@@ -240,23 +241,6 @@ def check_scale(scale: float) -> None:
             f"a scale must be a number from {SCALES[0]:g} to {SCALES[1]:g} (1 is full strength, 0 the base alone), not "
             f"{scale}"
         )
-
-
-def check_prompts(prompts: Sequence[str], *, handles: Sequence[str]) -> None:
-    """Raise `PromptError` for an empty prompt, and for a <handle> that no attached concept answers to."""
-    import re
-
-    for prompt in prompts:
-        if not prompt.strip():
-            raise PromptError('the prompt is empty: say what to paint, as in "<rex> on the beach"')
-        strange = [h for h in re.findall(r"<[^<>\s]+>", prompt) if h not in handles]
-        if strange:
-            adapted = (
-                f"attached: {', '.join(handles)}"
-                if handles
-                else "no concept is attached; the command line attaches one by --with FILE"
-            )
-            raise PromptError(f"nothing answers to {strange[0]} in {shortened(prompt)!r}; {adapted}")
 
 
 APART = 1_000_003

@@ -213,6 +213,22 @@ def test_nothing_of_another_user_is_usable(world: World) -> None:
             world.plan(kind, payload, world.bob)
 
 
+def test_a_handle_that_no_chosen_concept_answers_to_is_refused_before_the_queue(world: World) -> None:
+    wanted = {"concepts": [world.concept.id], "prompts": ["<rex> beside <bo>"]}
+    with pytest.raises(InputError, match="nothing answers to <bo>.*attached: <rex>"):
+        world.plan("paint", wanted)
+    with pytest.raises(InputError, match="nothing answers to <rex>.*choose one"):
+        world.plan("paint", {"prompts": ["<rex> on the beach"]})
+    pair = {"handle": "<rex>", "beside": [{"handle": "<bo>"}]}
+    with world.database.session() as session:
+        both = Concept(owner_id=world.ann.id, name="both", handle="<rex>", sha256=world.weights, base="other")
+        both.header = {"members": [{"subject": pair}]}
+        session.add(both)
+        session.flush()
+        id = both.id
+    assert world.plan("paint", {**wanted, "concepts": [id]}).request.prompts == ("<rex> beside <bo>",)
+
+
 def test_a_share_allows_painting_and_nothing_else(world: World) -> None:
     with world.database.session() as session:
         share(session, world.ann, world.concept.id, world.bob.name)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from limner.apps.jobs.conditions import Networks
-from limner.apps.jobs.tables import Picture
+from limner.apps.jobs.tables import Concept, Picture
 from limner.apps.studio.canvases import extended, rectangle
 from limner.apps.studio.paint import box_in_percent
 from limner.core.picture import Picture as Painted
@@ -162,4 +162,13 @@ def test_two_likenesses_of_one_handle_have_labels_of_their_own_and_are_not_mixed
     answer = studio.post("/paint", {"prompt": "a dog", "concept": [newest, older]})
     assert answer.status_code == 400
     assert "two of the ticked likenesses answer to" in answer.text
+    with (
+        studio.services.database.session() as session
+    ):  # a preference in a conversation made the newest, and may be undone
+        made = session.get_one(Concept, newest)
+        before, made.job_id = made.job_id, studio.ids["converse"]
+    assert [each["id"] for each in paint(studio, {})["concepts"]] == [older]
+    assert [each["id"] for each in paint(studio, {"concept": newest})["concepts"]] == [newest]
+    with studio.services.database.session() as session:
+        session.get_one(Concept, newest).job_id = before
     studio.post(f"/concepts/{older}/delete")

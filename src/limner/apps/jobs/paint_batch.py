@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from limner.core.concept import Concept
+from limner.core.prompts import check_prompts
 from limner.engine.attach import Adapter
 from limner.errors import InputError
 from limner.library.concepts import Concepts, read_concepts
 from limner.library.opening import adapter_of
 from limner.workflows.opening import choice_for
-from limner.workflows.paint import check_prompts, check_scale, painting
+from limner.workflows.paint import check_scale, painting
 from limner.workflows.paint_many import Order, has_whole_weights, paint_many, why_alone
 from limner.workflows.paint_request import base_choice, paint_settings, painting_arguments
 

@@ -22,7 +22,7 @@ from limner.errors import InputError, UnknownName
 from limner.methods import methods, protections
 from limner.workflows.requests import BaseChoice, PaintRequest, Request, plain_data, read_request
 
-from .checks import check_pictures
+from .checks import check_handles, check_pictures
 from .conditions import NONE, Networks, networks_for
 from .files import Files
 from .layout import Layout
@@ -98,8 +98,8 @@ def plan(
         again: whether an earlier worker may have begun this job in this folder.
         skip: for painting, the number of pictures that are stored already.
 
-    Raises `InputError` for a payload that cannot be read, with the field and what it must be, and for a condition that
-    nothing reads; and `NotFound` for a thing that the owner may not see.
+    Raises `InputError` for a payload that cannot be read, with the field and what it must be, for a condition that
+    nothing reads and for a handle that nothing answers to; and `NotFound` for a thing that the owner may not see.
     """
     if kind not in READERS:
         raise UnknownName("kind of job", kind, READERS)
@@ -122,6 +122,7 @@ def plan(
     if isinstance(request, PaintRequest) and (request.conditions or request.computed):
         added = networks_for(request.conditions, request.computed, reading.concepts, base, networks)
         request = replace(request, **added)
+    check_handles(request, reading.concepts)
     layout = reading.layout
     return Plan(request, layout.files, layout.texts, reading.concepts, reading.subjects, reading.scales)
 

@@ -48,6 +48,7 @@ class ConceptView:
     created: datetime
     cover: str = ""  # id of a picture
     shared: str = ""  # name of the user whose it is, where it is another's
+    from_talk: bool = False  # whether a preference in a conversation made it
 
 
 def concepts_of(session: Session, user: User, *, search: str = "", limit: int = 200) -> list[ConceptView]:
@@ -60,13 +61,18 @@ def concepts_of(session: Session, user: User, *, search: str = "", limit: int = 
     rows = list(session.scalars(wanted.order_by(Concept.created.desc()).limit(limit)))
     owners = {each.owner_id for each in rows} - {user.id}
     names = dict(session.execute(select(User.id, User.name).where(User.id.in_(owners))).all()) if owners else {}
-    covers = covers_of(session, rows)
-    return [concept_view(each, covers.get(each.id, ""), names.get(each.owner_id, "")) for each in rows]
+    covers, jobs = covers_of(session, rows), {each.job_id for each in rows}
+    talks = set(session.scalars(select(Job.id).where(Job.id.in_(jobs), Job.kind == "converse")))
+    return [
+        concept_view(each, covers.get(each.id, ""), names.get(each.owner_id, ""), from_talk=each.job_id in talks)
+        for each in rows
+    ]
 
 
-def concept_view(concept: Concept, cover: str = "", shared: str = "") -> ConceptView:
+def concept_view(concept: Concept, cover: str = "", shared: str = "", *, from_talk: bool = False) -> ConceptView:
     names = ("id", "name", "handle", "noun", "kind", "method", "scores", "created")
-    return ConceptView(**{name: getattr(concept, name) for name in names}, cover=cover, shared=shared)
+    about: dict[str, Any] = {name: getattr(concept, name) for name in names}
+    return ConceptView(**about, cover=cover, shared=shared, from_talk=from_talk)
 
 
 def labels_of(concepts: Sequence[ConceptView]) -> dict[str, str]:
@@ -83,15 +89,16 @@ def labels_of(concepts: Sequence[ConceptView]) -> dict[str, str]:
 
 
 def named_concepts(text: str, concepts: Sequence[ConceptView], *, ticked: Collection[str] = ()) -> list[ConceptView]:
-    """The ticked concepts, and the newest one of each further handle in a text. Raises `InputError` where two of the
-    ticked ones have one handle."""
+    """The ticked concepts, and the newest one of each further handle in a text, where there is another one than those
+    that preferences in a conversation made, which may be undone there. Raises `InputError` where two of the ticked ones
+    have one handle."""
     chosen: dict[str, ConceptView] = {}
     for each in concepts:
         if each.id in ticked:
             if each.handle in chosen:
                 raise InputError(f"two of the ticked likenesses answer to {each.handle}; tick one of them")
             chosen[each.handle] = each
-    for each in concepts:
+    for each in sorted(concepts, key=lambda each: each.from_talk):
         if each.handle in text:
             chosen.setdefault(each.handle, each)
     return list(chosen.values())

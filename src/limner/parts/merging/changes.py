@@ -91,12 +91,12 @@ def _check_plain(adapter: Adapter) -> None:
     if adapter.recipe.painting != Painting():
         raise InputError(
             f"{adapter.handle} acts while painting in a way of its own, which cannot be merged into a file; paint with both concepts at "
-            "once, --with FILE FILE"
+            "once (on the command line: --with FILE FILE)"
         )
     if adapter.recipe.weights:
         raise InputError(
             f"{adapter.handle} stands on the pre-trained weights of {adapter.recipe.weights}, which concepts share without merging; paint "
-            "with both concepts at once, --with FILE FILE"
+            "with both concepts at once (on the command line: --with FILE FILE)"
         )
 
 
@@ -106,7 +106,7 @@ def _check_whole(base: Base, handle: str, modifier: Any, live: Live) -> None:
         extra = rest[0] if rest else next(iter(live.words))
         raise InputError(
             f"{names([modifier])[0]} of {handle} changes layers and holds {extra} besides, so it cannot be merged; paint with both concepts "
-            "at once, --with FILE FILE"
+            "at once (on the command line: --with FILE FILE)"
         )
 
 
@@ -118,7 +118,7 @@ def _check_of_words(adapter: Adapter, modifier: Any, live: Live) -> None:
     if strange and not live.words:
         raise InputError(
             f"{names([modifier])[0]} of {adapter.handle} holds {strange[0]}, which is neither a change of a weight nor of a word, so it "
-            "cannot be merged; paint with both concepts at once, --with FILE FILE"
+            "cannot be merged; paint with both concepts at once (on the command line: --with FILE FILE)"
         )
 
 
