@@ -82,6 +82,14 @@ def pictures(browser: Browser, server: Studio, place: Path) -> Iterator[tuple[st
         page.goto(f"/paint?concept={concept.id}")
         page.get_by_text("Regions: who stands where").click()
         yield "paint", shot(page)
+        picture = client.call("GET", "/api/pictures")["pictures"][0]["id"]
+        page.goto(f"/swap?photo={picture}&concept={concept.id}")
+        page.get_by_label("The thing that is replaced").fill("car")
+        yield "swap", shot(page)
+        page.goto(f"/teach/{client.ids()['subject']}/protect")
+        page.get_by_role("button", name="Protect 4 photos").click()
+        wait_until_done(page)
+        yield "protect", shot(page)
         page.goto(f"/compare?concept={concept.id}")
         page.get_by_label("Prompts", exact=True).fill(
             "\n".join(f"{{}} {place}" for place in ("on the beach", "in the snow"))
@@ -90,7 +98,14 @@ def pictures(browser: Browser, server: Studio, place: Path) -> Iterator[tuple[st
         page.locator("main table img").nth(3).wait_for(state="attached", timeout=LONG)
         page.wait_for_timeout(1500)
         yield "compare", shot(page)
-        for name in ("gallery", "concepts", "jobs", "bench", "report", "hardware", "chat"):
+        page.goto("/chat")
+        for words in (f"a photo of <{concept.name}> on the beach", "give it a red hat", "make it night"):
+            page.get_by_role("combobox").fill(words)
+            with page.expect_navigation():
+                page.get_by_role("button", name="Say").click()
+            page.locator("progress").wait_for(state="detached", timeout=LONG)
+        yield "chat", shot(page)
+        for name in ("gallery", "concepts", "jobs", "bench", "report", "hardware"):
             page.goto(f"/{name}")
             page.wait_for_timeout(500)
             yield name, shot(page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # parameters of glibc's mallopt
 LARGEST = 1 << 30
@@ -16,11 +17,22 @@ def keep_memory() -> bool:
     the whole process: limner's own commands make it; a library should not, and a service may when it starts. Other C
     libraries are not changed.
     """
+    mallopt = _of_c("mallopt")
+    return mallopt is not None and all(mallopt(what, LARGEST) == 1 for what in (MMAP_THRESHOLD, TRIM_THRESHOLD))
+
+
+def return_memory() -> None:
+    """Return the pages that nothing uses to the system. A server calls this now and then: memory of many sizes, freed
+    in another order than it was taken in, leaves gaps that grow for hours, more so after `keep_memory`."""
+    malloc_trim = _of_c("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _of_c(name: str) -> Any:
+    """A function of glibc; None where the C library has none of this name."""
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     import ctypes
 
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return all(mallopt(what, LARGEST) == 1 for what in (MMAP_THRESHOLD, TRIM_THRESHOLD))
+    return getattr(ctypes.CDLL(None), name, None)

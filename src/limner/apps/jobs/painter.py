@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from limner.core.memory import return_memory
+
 from .counters import Counters
 from .gather import Busy, Closed, Painted, PaintOrder, Ticket, Waiting
 from .lease import Bases
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
     from .paint_batch import Outcome
     from .partials import Partials
+
+RETURN_SECONDS = 60.0
+"""Seconds after which memory that nothing uses is returned to the system."""
 
 
 class Painter:
@@ -63,6 +68,7 @@ class Painter:
         self.hot: Concepts | None = None  # concepts in memory, from the first batch on
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._returned = 0.0  # when memory was returned for the last time
         self._seconds_each = 1.0  # for the last pictures: a moving average
 
     def __enter__(self) -> Painter:
@@ -148,6 +154,9 @@ class Painter:
                 tickets = self.waiting.take()
                 if tickets:
                     self._paint(tickets, open_base)
+                if self.waiting.clock() - self._returned > RETURN_SECONDS:
+                    self._returned = self.waiting.clock()
+                    return_memory()
 
     def _wait_for_orders(self) -> bool:
         """Wait until a batch should start; False once there is nothing left to paint and the painter is closing."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from limner.core.memory import return_memory
 from limner.workflows.requests import BaseChoice
 
 from .conditions import NONE, Networks
@@ -143,6 +144,7 @@ class Worker:
         finally:
             self.job_id = ""
             self.num_done += 1
+            return_memory()
         return True
 
     def _tidy_sometimes(self) -> None:
