@@ -1,4 +1,4 @@
-"""Memory that is kept: freed pages are not asked for anew."""
+"""Memory that is kept, so that freed pages are not asked for anew, and memory that is returned."""
 
 from __future__ import annotations
 
@@ -30,3 +30,27 @@ def test_freed_memory_is_not_asked_for_anew() -> None:
     if not told["kept"][0]:
         pytest.skip("this C library has no such setting")
     assert told["kept"][1] * 4 < told["plain"][1]
+
+
+GAPS = """
+import sys
+from limner.core.memory import keep_memory, return_memory
+def resident():
+    lines = open("/proc/self/status", encoding="utf-8").readlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+kept = keep_memory()
+blocks = [bytearray(100_000) for _ in range(1000)]
+blocks = blocks[::10]  # nine of ten are free again, in gaps between the others
+before = resident()
+return_memory()
+print(int(kept), before, resident())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a function of glibc")
+def test_memory_that_nothing_uses_is_returned() -> None:
+    done = subprocess.run([sys.executable, "-c", GAPS], capture_output=True, text=True, check=True)
+    kept, before, after = (int(word) for word in done.stdout.split())
+    if not kept:
+        pytest.skip("this C library has no such function")
+    assert before - after > 60_000  # kB, of 90 MB that were freed
