@@ -88,7 +88,7 @@ class Client:
 
     def picture(self, concept: Taught, *, seed: int, prompt: str = "on the beach") -> Image.Image:
         """Paint one picture by OpenAI's route."""
-        words = {"model": concept.name, "prompt": f"<{concept.name}> {prompt}", "seed": seed, "n": 1}
+        words = {"model": concept.id, "prompt": f"<{concept.name}> {prompt}", "seed": seed, "n": 1}
         answer = self.call("POST", "/v1/images/generations", json=words | {"response_format": "b64_json"})
         return opened(base64.b64decode(answer["data"][0]["b64_json"]))
 

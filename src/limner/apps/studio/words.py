@@ -18,7 +18,7 @@ KINDS_OF_WORK = {
     "merge": "Merging",
     "publish": "Publishing",
     "swap": "Swapping into a photo",
-    "protect": "Protecting photos",
+    "protect": "Protecting photos of",
     "try-on": "Trying on",
     "compare": "Comparing",
     "look": "Looking at the photos",
