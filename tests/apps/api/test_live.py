@@ -215,8 +215,8 @@ def test_a_subject_is_taught_through_the_api(live: tuple[str, StudioServer], rex
 def test_clients_that_send_slowly_are_sent_away(live: tuple[str, StudioServer]) -> None:
     host, port = live[0].removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as head, socket.create_connection((host, int(port))) as body:
-        head.settimeout(5)
-        body.settimeout(5)
+        head.settimeout(30)  # the server reads on for five seconds after its answer
+        body.settimeout(30)
         head.sendall(b"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\nX-")
         about = b"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         body.sendall(about + b"Content-Length: 50\r\n\r\n{")
