@@ -84,8 +84,14 @@ def pictures(browser: Browser, server: Studio, place: Path) -> Iterator[tuple[st
         yield "paint", shot(page)
         picture = client.call("GET", "/api/pictures")["pictures"][0]["id"]
         page.goto(f"/swap?photo={picture}&concept={concept.id}")
-        page.get_by_label("The thing that is replaced").fill("car")
         yield "swap", shot(page)
+        for name, path in (
+            ("try_on", f"/try-on?photo={picture}"),
+            ("picture", f"/pictures/{picture}"),
+            ("settings", "/settings"),
+        ):
+            page.goto(path)
+            yield name, shot(page)
         page.goto(f"/teach/{client.ids()['subject']}/protect")
         page.get_by_role("button", name="Protect 4 photos").click()
         wait_until_done(page)
