@@ -1,6 +1,6 @@
 """The pictures of docs/studio.md: every page of a studio that has taught a toy.
 
-python -m tests.browser.screenshots [FOLDER]      # docs/images/studio/*.webp, at most 25 kB each
+python -m tests.browser.screenshots [FOLDER]      # docs/images/studio/*.webp, at most 20 kB each
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "images" / "studio"
-MOST = 25_000
+MOST = 20_000
 """Bytes of a picture."""
 WIDE, NARROW = 1280, 390  # CSS pixels of the window
 SHOWN = 900  # pixels of a wide picture in the docs
