@@ -156,7 +156,8 @@ def watches_of(
 def _samples(request: LearnRequest, subject: Subject, page: Path, *, on_demand: bool) -> Samples | None:
     """The watch that paints samples during training; None where none are wanted. Raises `InputError` for a prompt that
     does not name the subject."""
-    from .paint import check_prompts
+    from limner.core.prompts import check_prompts
+
     from .samples import FOLDER, Samples
 
     if request.sample_prompts and not request.sample_every and not on_demand:

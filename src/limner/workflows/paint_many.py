@@ -15,6 +15,7 @@ from limner.core.adapted import Lives
 from limner.core.concept import Concept
 from limner.core.picture import Picture, Pictures
 from limner.core.pixels import to_images
+from limner.core.prompts import check_prompts
 from limner.core.recipe import Painting
 from limner.core.types import Pass
 from limner.core.wording import in_place
@@ -27,7 +28,7 @@ from limner.library.concepts import Concepts, read_concepts
 from limner.library.opening import adapter_of
 from limner.parts.modifiers.weight_changes import changed_weights
 
-from .paint import check_prompts, check_scale, painted
+from .paint import check_scale, painted
 
 if TYPE_CHECKING:
     from pathlib import Path

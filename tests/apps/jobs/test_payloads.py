@@ -226,7 +226,9 @@ def test_a_handle_that_no_chosen_concept_answers_to_is_refused_before_the_queue(
         session.add(both)
         session.flush()
         id = both.id
-    assert world.plan("paint", {**wanted, "concepts": [id]}).request.prompts == ("<rex> beside <bo>",)
+    request = world.plan("paint", {**wanted, "concepts": [id]}).request
+    assert isinstance(request, PaintRequest)
+    assert request.prompts == ("<rex> beside <bo>",)
 
 
 def test_a_share_allows_painting_and_nothing_else(world: World) -> None:
