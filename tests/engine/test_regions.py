@@ -15,7 +15,7 @@ from limner.core.regions import region_masks
 from limner.core.types import AttentionCall, Pass
 from limner.engine.attach import Adapter, attach
 from limner.engine.regions import Layout, parts_of
-from limner.engine.sample import PaintSettings, _guided, sample
+from limner.engine.sample import PaintSettings, _guided, _plain, sample
 from limner.errors import InputError, PromptError
 from limner.parts.attention import kept_to_regions, regions_of
 from limner.parts.modifiers import low_rank, new_word
@@ -47,7 +47,7 @@ def predicted(base: Any, adapters: Any, prompt: str, where: Layout | None) -> Te
     """The guided denoiser's output for fixed latents."""
     x = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), attach(base, adapters) as adapted:
-        denoise = _guided(adapted, [prompt], [0], PaintSettings(steps=2), None, {}, 1, where)
+        denoise = _guided(_plain(adapted, [prompt], [0], PaintSettings(steps=2), None, {}, 1, where))
         return denoise.at(0, x, torch.tensor([500]), guided=True)
 
 

@@ -18,7 +18,7 @@ from limner.core.subject import Subject
 from limner.core.types import AttentionCall
 from limner.engine.attach import Adapter, attach, parameter
 from limner.engine.regions import Layout
-from limner.engine.sample import PaintSettings, _guided
+from limner.engine.sample import PaintSettings, _guided, _plain
 from limner.engine.train import train
 from limner.library.opening import adapter_of
 from limner.methods import methods
@@ -98,7 +98,7 @@ def test_a_branch_of_image_attention_stays_in_its_region(base: Any, pair: Any) -
     x = torch.zeros(1, *base.latent_shape)
     with torch.no_grad(), attach(base, [adapter_of(learned(base, pair[0], "ip_adapter"), base)]) as adapted:
         for where in (Layout(masks, "attention", operations=(look,)), Layout({}, "attention", operations=(look,))):
-            _guided(adapted, ["<rex> on the beach"], [0], HOW, None, {}, 1, where).at(
+            _guided(_plain(adapted, ["<rex> on the beach"], [0], HOW, None, {}, 1, where)).at(
                 0, x, torch.tensor([900]), guided=True
             )
     half = len(scales) // 2
@@ -175,7 +175,7 @@ def test_cones2_reads_a_subject_in_its_region_alone_and_more_strongly(base: Any,
     for guided, adapter in ((True, whole), (False, bare)):
         now.append(guided)
         with torch.no_grad(), attach(base, [adapter]) as adapted:
-            denoise = _guided(adapted, ["<rex> on the beach"], [0], HOW, None, {}, 1, layout)
+            denoise = _guided(_plain(adapted, ["<rex> on the beach"], [0], HOW, None, {}, 1, layout))
             denoise.at(0, x, torch.tensor([900]), guided=True)
     assert len(shares[True]) == len(shares[False]) > 0
     assert sum(shares[True]) > 1.2 * sum(shares[False])

@@ -16,7 +16,7 @@ from limner.core.subject import Subject
 from limner.core.types import AttentionCall
 from limner.engine.attach import attach
 from limner.engine.regions import Layout
-from limner.engine.sample import PaintSettings, _guided
+from limner.engine.sample import PaintSettings, _guided, _plain
 from limner.library.opening import adapter_of
 from limner.parts.attention.regions import kept_to_regions
 from limner.pocket.subjects import toy
@@ -57,7 +57,7 @@ def results(base: Any, concepts: list[Concept], masks: dict[str, Tensor]) -> Ten
     layout = Layout(masks, "attention", operations=(kept_to_regions(), look))
     x = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), attach(base, [adapter_of(concept, base) for concept in concepts]) as adapted:
-        _guided(adapted, [PROMPT], [0], HOW, None, {}, 1, layout).at(0, x, torch.tensor([600]), guided=True)
+        _guided(_plain(adapted, [PROMPT], [0], HOW, None, {}, 1, layout)).at(0, x, torch.tensor([600]), guided=True)
     side = round(outputs[0].shape[1] ** 0.5)
     return outputs[0].unflatten(1, (side, side))
 

@@ -23,7 +23,7 @@ def keep_memory() -> bool:
 
 def return_memory() -> None:
     """Return the pages that nothing uses to the system. A server calls this now and then: memory of many sizes, freed
-    in another order than it was taken in, leaves gaps that grow for hours, more so after `keep_memory`."""
+    in another order than it was taken in, leaves more and more gaps, above all after `keep_memory`."""
     malloc_trim = _of_c("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)

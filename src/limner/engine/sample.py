@@ -238,7 +238,8 @@ def sample(
     # number of each row's condition
     at = [0] * (reference_stream is not None) + [row % wanted for row in range(len(seeds))]
     conditions = {name: condition[at] for name, condition in conditions.items()}
-    denoise = _guided(adapted, rows, whose, settings, reference_stream, conditions, frames, layout)
+    plain = _plain(adapted, rows, whose, settings, reference_stream, conditions, frames, layout)
+    denoise = _guided(plain)
     early = _before_attached(adapted, rows, whose, settings, conditions, frames) if settings.subject_from else denoise
     own, begin, where = slice(1 if reference_stream else 0, None), 0, None
     spread = functools.partial(base.spread, scheduler)  # step -> scale of the sampler's latents relative to the base's
@@ -258,13 +259,13 @@ def sample(
     def changed(operations: Sequence[LatentOperation], latents: Tensor, time: Tensor, step: int) -> Tensor:
         """The latents after the operations of a step."""
         for operation in operations:
-            own_prompts, states = denoise.plain.prompts["text"][own], denoise.plain.states["text"][own]
-            against = denoise.plain.states["negative"][own]
+            own_prompts, states = plain.prompts["text"][own], plain.states["text"][own]
+            against = plain.states["negative"][own]
             now = latents[own] / spread(step)
             shown = {name: condition[own] for name, condition in conditions.items()}
-            places = tuple(denoise.plain.places["text"][own])
+            places = tuple(plain.places["text"][own])
             about = where, against, settings.guidance, shown, frames, layout.masks if layout else {}, places
-            moment = Moment(adapted, now, time, step, total, own_prompts, states, *about, times, denoise.plain.sampling)
+            moment = Moment(adapted, now, time, step, total, own_prompts, states, *about, times, plain.sampling)
             latents = torch.cat([latents[: own.start], operation(moment) * spread(step)])
         return latents
 
@@ -356,7 +357,7 @@ class _plain:
         frames: int,
         layout: Layout | None = None,
     ) -> None:
-        self.layout = layout
+        self.rows, self.settings, self.layout = list(prompts), settings, layout
         self.adapted, self.seeds, self.reference_stream, self.step = adapted, tuple(seeds), reference_stream, 0
         self.conditions, self.frames, self.sampling = conditions, frames, Sampling()
         # number of branches -> conditions repeated for them, once for all steps
@@ -419,21 +420,12 @@ class _guided:
     """The denoiser for these rows (`plain`), with and without guidance. None of the denoisers refers to this object, so
     that everything is freed with it, without waiting for the collector of reference cycles."""
 
-    def __init__(
-        self,
-        adapted: Adapted,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        settings: PaintSettings,
-        reference_stream: ReferenceStream | None,
-        conditions: Mapping[str, Tensor],
-        frames: int,
-        layout: Layout | None = None,
-    ) -> None:
-        self.plain = _plain(adapted, prompts, seeds, settings, reference_stream, conditions, frames, layout)
-        self.inner: Denoiser = self.plain
+    def __init__(self, plain: _plain) -> None:
+        adapted, settings, layout = plain.adapted, plain.settings, plain.layout
+        self.plain = plain
+        self.inner: Denoiser = plain
         if layout and layout.compose == "blend":
-            self.inner = _blended(self.plain, prompts, settings, layout)
+            self.inner = _blended(plain, layout)
         self.guided: Denoiser = self.inner
         if adapted.denoiser:
             self.guided = adapted.denoiser(adapted, self.guided)
@@ -451,7 +443,7 @@ class _guided:
         return output
 
 
-def _blended(whole: _plain, prompts: Sequence[str], settings: PaintSettings, layout: Layout) -> Denoiser:
+def _blended(whole: _plain, layout: Layout) -> Denoiser:
     """A denoiser that blends the predictions for each region's concept and for the background."""
     adapted = whole.adapted
     parts, denoisers = parts_of(adapted, layout), list[_plain]()
@@ -460,10 +452,10 @@ def _blended(whole: _plain, prompts: Sequence[str], settings: PaintSettings, lay
         alone = layout.alone(part)
         # rows of the first pass run beside the picture's
         times = 2 if alone.first else 1
-        own = [layout.prompts.get(part.handles[0], prompt) for prompt in prompts] if part.handles else prompts
+        own = [layout.prompts.get(part.handles[0], prompt) for prompt in whole.rows] if part.handles else whole.rows
         conditions = {name: condition.repeat(times, 1, 1, 1) for name, condition in whole.conditions.items()}
         with adapted.only(*part.places):
-            about = whole.seeds * times, settings, None, conditions, whole.frames, alone
+            about = whole.seeds * times, whole.settings, None, conditions, whole.frames, alone
             denoisers.append(_plain(adapted, list(own) * times, *about))
         plain.append(denoisers[-1])
         if alone.first:
@@ -485,12 +477,12 @@ def _before_attached(
     frames: int,
 ) -> _guided:
     """The unchanged base as a denoiser for the same pictures, for the steps in which all adapters are suspended."""
-    plain = list(prompts)
+    rows = list(prompts)
     for answer in (answer for adapter in adapted.adapters for answer in adapter.answers):
-        plain = [in_place(prompt, answer.handle, answer.noun) for prompt in plain]
+        rows = [in_place(prompt, answer.handle, answer.noun) for prompt in rows]
     with adapted.suspended():
         base = AdaptedBase(adapted.base, (), frozen_text=False)
-        return _guided(base, plain, seeds, settings, None, conditions, frames)
+        return _guided(_plain(base, rows, seeds, settings, None, conditions, frames))
 
 
 def _check_frames(adapted: Adapted, frames: int, settings: PaintSettings) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageDraw
 
 import limner
@@ -104,22 +103,6 @@ def box(size: tuple[int, int], *where: int) -> Image.Image:
     mask = Image.new("L", size)
     ImageDraw.Draw(mask).rectangle(where, fill=255)
     return mask
-
-
-@pytest.fixture(scope="module")
-def control(base: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ControlNet for the pocket base, with zero convolutions that are not zero."""
-    from diffusers import ControlNetModel
-
-    folder = tmp_path_factory.mktemp("control")
-    torch.manual_seed(0)
-    network = ControlNetModel.from_unet(base.denoiser, conditioning_embedding_out_channels=(8, 8, 8, 8))
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if "controlnet" in name:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    network.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
