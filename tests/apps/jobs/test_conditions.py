@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from limner.apps.jobs.conditions import NONE, Networks, networks_for, read_by, read_by_base
+from limner.apps.jobs.conditions import NONE, Networks, networks_for, read_by
 from limner.apps.jobs.tables import Concept
 from limner.errors import InputError
 from limner.workflows.requests import BaseChoice
@@ -34,16 +34,6 @@ def test_a_concept_reads_what_its_methods_cards_name() -> None:
     members = [{"method": "freecontrol"}, {"method": "uni_controlnet"}]
     assert set(read_by(concept("merged", members=members)) or ()) >= {"source", "edges"}
     assert read_by(concept("mine.py:method")) is None
-
-
-def test_a_base_reads_what_its_channels_hold(tmp_path: Path) -> None:
-    assert read_by_base(POCKET) == ()
-    known = {4: (), 5: ("depth",), 8: ("source",), 9: ("mask", "source")}
-    for channels, names in known.items():
-        assert read_by_base(folder(tmp_path / str(channels), channels=channels)) == names
-    assert read_by_base(BaseChoice(name="somebody/else")) is None
-    (tmp_path / "flow" / "transformer").mkdir(parents=True)
-    assert read_by_base(BaseChoice(name=str(tmp_path / "flow"))) == ()
 
 
 def test_networks_are_added_where_nothing_else_reads_the_condition() -> None:

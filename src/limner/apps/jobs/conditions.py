@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from limner.bases.common.extra_channels import read_by_base
 from limner.core.headers import MERGED
 from limner.core.wording import listed
 from limner.errors import InputError
@@ -52,25 +51,6 @@ def read_by(concept: Concept) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(one for name in names if name in known for one in card(known[name]).reads))
 
 
-def read_by_base(choice: BaseChoice) -> tuple[str, ...] | None:
-    """The conditions that a base's denoiser reads in additional input channels; None where the base is no folder whose
-    settings tell."""
-    if choice.name == "pocket":
-        return ()
-    folder = Path(choice.name).expanduser()
-    if (folder / "transformer").is_dir():
-        return ()
-    try:
-        texts = ((folder / part / "config.json").read_text(encoding="utf-8") for part in ("unet", "vae"))
-        unet, vae = map(json.loads, texts)
-        own = int(vae["latent_channels"])
-        extra = int(unet["in_channels"]) - own
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    known: Mapping[int, tuple[str, ...]] = {0: (), 1: ("depth",), own: ("source",), own + 1: ("mask", "source")}
-    return known.get(extra)
-
-
 def networks_for(
     given: Collection[str], computed: Sequence[str], concepts: Sequence[Concept], choice: BaseChoice, networks: Networks
 ) -> dict[str, Any]:
@@ -91,7 +71,7 @@ def networks_for(
                 f"the condition {name}"
             )
     wanted = sorted({*given, *computed})
-    reads = [read_by(concept) for concept in concepts] + [read_by_base(choice)]
+    reads = [read_by(concept) for concept in concepts] + [read_by_base(choice.name)]
     own = {name for names in reads if names is not None for name in names}
     if None not in reads:
         _check_read(wanted, own, concepts, choice, networks)

@@ -16,8 +16,9 @@ from starlette.responses import Response
 
 from limner.apps.api.routes.common import find_own, find_visible
 from limner.apps.api.routes.pictures import metadata_of
-from limner.apps.jobs.conditions import Networks, read_by, read_by_base
+from limner.apps.jobs.conditions import Networks, read_by
 from limner.apps.jobs.tables import Concept, Job, Picture
+from limner.bases.common.extra_channels import read_by_base
 from limner.errors import InputError
 
 from .canvases import canvas_of_form
@@ -107,7 +108,7 @@ def page(request: Request, values: dict[str, Any], concepts: list[ConceptView]) 
         readers = readers_of(session, concepts)
     labels = labels_of(concepts)
     config = request.app.state.services.config
-    every = {config.base.name: read_by_base(config.base) or (), "every painting": tuple(config.networks.controls)}
+    every = {config.base.name: read_by_base(config.base.name) or (), "every painting": tuple(config.networks.controls)}
     reads = [*((labels[number], names) for number, names in readers.items()), *every.items()]
     styles = [(c.id, labels[c.id]) for c in concepts if c.kind == "style"]
     return render(

@@ -24,6 +24,7 @@ from limner.core.types import Batch, Condition, Pass, Prediction, Site
 from limner.errors import InputError, UnknownName
 
 from .control import with_channels
+from .extra_channels import extra_conditions
 from .layout import laid_out
 from .patches import PatchEncoder, open_patch_encoder
 from .text import TextAttention, Tower
@@ -180,13 +181,13 @@ class Family:
         UNet with another number of them."""
         if not isinstance(self.denoiser, UNet2DConditionModel):
             return ()
-        known = {0: (), 1: ("depth",), own: ("source",), own + 1: ("mask", "source")}
-        if channels - own not in known:
+        names = extra_conditions(channels - own, own)
+        if names is None:
             raise InputError(
                 f"the denoiser of {self.name} reads {channels} channels, of which {own} are latents; beside these, "
                 f"limner supports 1 (depth), {own} (source) or {own + 1} (mask and source)"
             )
-        return known[channels - own]
+        return names
 
     def _filled(self, noised: Tensor, run: Pass) -> Tensor:
         """[B, C, h, w] -> the denoiser's input: the latents, followed by the conditions that it reads in additional
