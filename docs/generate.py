@@ -28,7 +28,7 @@ from limner.evaluation.report_table1 import table_markdown as table1_markdown
 from limner.evaluation.results import read_results
 from limner.evaluation.suites import read_suite
 from limner.evaluation.suites import table_markdown as suite_markdown
-from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS
+from limner.evaluation.summary import BASE, TITLES, WORDS
 from limner.evaluation.table1 import read_table1
 from limner.methods import methods
 from limner.workflows.bench.run import is_current
@@ -43,13 +43,6 @@ SHEETS = ROOT / "docs" / "images" / "methods"
 EARLIER = "Measured on an earlier edition of the base and its judges than the one that ships."
 BEST = 8
 """Methods in README's leaderboard."""
-BASELINES = {
-    TRUTH: "ground-truth renders",
-    WORDS: "description baseline",
-    COPIER: "copies of the reference images",
-    BASE: "base alone",
-}
-"""Name of a baseline in results/ and on the command line -> its name in tables."""
 SHEET_CASES, SHEET_PROMPTS, SHEET_SIZE = 3, 6, 96
 START, END = "<!-- generated: {} -->", "<!-- end -->"
 
@@ -283,7 +276,7 @@ def sheets(folder: Path) -> None:
 
 def named(text: str) -> str:
     """A table of a report with the names of baselines in the words of these pages."""
-    for name, plain in BASELINES.items():
+    for name, plain in TITLES.items():
         text = text.replace(f"| {name} |", f"| {plain} |")
     return text
 
@@ -303,7 +296,7 @@ def results(*, best: int = 0) -> str:
         return "Not measured yet: `make bench`."
     record = read_results(path)
     if best:
-        shown = [label for label, row in ordered(record["summary"]) if row["method"] not in BASELINES][:best]
+        shown = [label for label, row in ordered(record["summary"]) if row["method"] not in TITLES][:best]
         summary = {label: row for label, row in record["summary"].items() if label in (*shown, BASE, WORDS)}
         return named(table_markdown({**record, "summary": summary}, columns=("H", "F", "T"))).rstrip()
     units, cases = record["units"], {u["case"] for u in record["units"]}
@@ -329,7 +322,7 @@ def diagnoses() -> str:
     lines = ["| | diagnoses | F above the description baseline |", "|---|---|---|"]
     for label, row in ordered(record["summary"]):
         counts = ", ".join(f"{v} {k}" for k, v in row["diagnoses"].items())
-        lines.append(f"| {BASELINES.get(label, label)} | {counts} | {above_words(row)} |")
+        lines.append(f"| {TITLES.get(label, label)} | {counts} | {above_words(row)} |")
     lines += ["", "| metric | rank correlation with F | with T |", "|---|---|---|"]
     for name, row in record["correlations"].items():
         cells = [f"{row[side]:+.2f}" if side in row else "" for side in ("F", "T")]
@@ -392,7 +385,7 @@ def six() -> str:
         own = row["numbers"]
         wanted = f"{SIX[label]:.1f} {'met' if own['F']['mean'] >= SIX[label] else 'missed'}" if label in SIX else ""
         cells = [f"{own[k]['mean']:.2f} [{own[k]['low']:.2f}, {own[k]['high']:.2f}]" for k in ("F", "T", "obeyed")]
-        name = BASELINES.get(label, label)
+        name = TITLES.get(label, label)
         lines.append(f"| {name} | {cells[0]} | {wanted} | {above_words(row)} | {cells[1]} | {cells[2]} |")
     return "\n".join(lines) + ("" if is_current(record) else f"\n\n{EARLIER}")
 

@@ -15,6 +15,13 @@ POLICIES = (BASE, WORDS)
 COPIER, TRUTH = "a copy of the references", "the truth itself"
 MARKS = (COPIER, TRUTH)
 """Marks on toys that no method is expected to reach: copies of the reference images, and ground-truth renders."""
+TITLES = {
+    TRUTH: "ground-truth renders",
+    WORDS: "description baseline",
+    COPIER: "copies of the reference images",
+    BASE: "base alone",
+}
+"""Name of a baseline or mark in results files and on the command line -> its name in tables."""
 
 
 def summary(units: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from limner.apps.api.errors import not_found
 from limner.errors import FileError
 from limner.evaluation.results import read_results
-from limner.evaluation.summary import COPIER, TRUTH, WORDS
+from limner.evaluation.summary import TITLES
 from limner.methods import card, methods
 from limner.workflows.choose_method import measured
 
@@ -23,8 +23,6 @@ from .view import render
 
 router = APIRouter(include_in_schema=False)
 COLUMNS = (("F", "Likeness"), ("T", "Prompt"), ("H", "Both"), ("obeyed", "Prompt accuracy"))
-LABELS = {WORDS: "description baseline", TRUTH: "ground-truth renders", COPIER: "copies of the reference images"}
-"""Rows of results files that are no methods -> their names on pages."""
 NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -143,7 +141,7 @@ def table_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
         diagnoses = sorted(row["diagnoses"].items(), key=lambda item: -item[1])
         mean = (numbers.get("H") or {}).get("mean")
         rows.append({
-            "label": LABELS.get(label, label),
+            "label": TITLES.get(label, label),
             "cells": cells,
             "subjects": max((each["subjects"] for each in numbers.values()), default=0),
             "diagnoses": ", ".join(f"{name} {count}" for name, count in diagnoses),
