@@ -156,7 +156,7 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     for text, said in (
         ("{", "can be read"),
         ('{"format": 1, "suite": "pairs"}', "no results file of the suite table1"),
-        ('{"format": 1, "suite": "table1"}', "lacks rows"),
+        ('{"format": 2, "suite": "table1"}', "lacks rows"),
     ):
         path.write_text(text)
         with pytest.raises(FileError, match=said):

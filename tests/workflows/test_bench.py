@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from limner.errors import FileError, InputError, MissingExtra, UnknownName
 from limner.evaluation.report import report, table_markdown
-from limner.evaluation.results import FORMAT, read_results
+from limner.evaluation.results import FORMAT, folded, read_results, unfolded
 from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS, spearman, summary
 from limner.pocket.capabilities import CAPABILITIES
 from limner.workflows.bench import run
@@ -290,6 +290,18 @@ def test_plans_that_make_no_sense_are_errors() -> None:
         Plan((FAST,), seeds=())
 
 
+def test_a_results_file_says_once_what_all_units_say_alike_of_a_metric() -> None:
+    units: list[dict[str, Any]] = [
+        {"metrics": {"clip_t": {"value": k, "each": [k], "encoder": "pocket/clip", "text": text}}}
+        for k, text in enumerate(("a toy", "a dog"))
+    ]
+    record = {"format": FORMAT, "units": [*units, {"why": "no numbers"}]}
+    written = folded(record)
+    assert written["metrics"] == {"clip_t": {"encoder": "pocket/clip"}}
+    assert written["units"][1] == {"metrics": {"clip_t": {"value": 1, "each": [1], "text": "a dog"}}}
+    assert unfolded(written) == record
+
+
 def test_results_of_other_versions_and_damaged_ones_are_refused(ran: SimpleNamespace, tmp_path: Path) -> None:
     bad = tmp_path / "bad.json"
     bad.write_text("{")
@@ -298,7 +310,7 @@ def test_results_of_other_versions_and_damaged_ones_are_refused(ran: SimpleNames
     bad.write_text(json.dumps({"format": FORMAT - 1}))
     with pytest.raises(FileError, match="run `limner bench` again"):
         read_results(bad)
-    bad.write_text(json.dumps({**ran.found, "units": []}))
+    bad.write_text(json.dumps(folded({**ran.found, "units": []})))
     with pytest.raises(FileError, match="no concept yet"):
         report(bad, tmp_path / "page.html")
 

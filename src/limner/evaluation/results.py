@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from limner.errors import FileError
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """A results file. Raises `FileError` for one that is damaged or of another version."""
+    """A results file, every unit whole. Raises `FileError` for one that is damaged or of another version."""
     try:
         record: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -26,11 +27,53 @@ def read_results(path: Path) -> dict[str, Any]:
         raise FileError(
             f"{path} is damaged, it has no {', '.join(absent) or 'list of units'}: run `limner bench` again"
         )
-    return record
+    return unfolded(record)
 
 
-PARTS = ("about", "plan", "set", "versions", "seconds", "summary", "correlations", "units")
+def folded(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A results file as it is written: what all units say alike of a metric (its encoder, preprocessing, text) is there
+    once, under "metrics", so that the file takes less than half."""
+    units = record["units"]
+    names = dict.fromkeys(name for unit in units for name in unit.get("metrics", {}))
+    shared = {name: _shared([u["metrics"][name] for u in units if name in u.get("metrics", {})]) for name in names}
+    return {**record, "metrics": shared, "units": [_without(unit, shared) for unit in units]}
+
+
+def unfolded(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `folded`."""
+    shared = record["metrics"]
+    units = [
+        {**unit, "metrics": {name: shared[name] | own for name, own in unit["metrics"].items()}}
+        if "metrics" in unit
+        else unit
+        for unit in record["units"]
+    ]
+    return {**{name: value for name, value in record.items() if name != "metrics"}, "units": units}
+
+
+def _shared(metrics: list[Mapping[str, Any]]) -> dict[str, Any]:
+    first = metrics[0]
+    return {
+        field: value
+        for field, value in first.items()
+        if field not in VALUES and all(field in other and other[field] == value for other in metrics)
+    }
+
+
+def _without(unit: Mapping[str, Any], shared: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    if "metrics" not in unit:
+        return dict(unit)
+    own = {
+        name: {field: value for field, value in metric.items() if field not in shared[name]}
+        for name, metric in unit["metrics"].items()
+    }
+    return {**unit, "metrics": own}
+
+
+VALUES = ("value", "each")
+"""Fields of a metric that are a unit's own."""
+PARTS = ("about", "plan", "set", "versions", "seconds", "summary", "correlations", "metrics", "units")
 """Fields of a results file beside its format."""
 
 
-FORMAT = 2  # format of results files
+FORMAT = 3  # format of results files

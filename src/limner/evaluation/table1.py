@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 from limner.errors import FileError
 
 from .results import FORMAT as PART_FORMAT
-from .results import PARTS
+from .results import PARTS, folded, unfolded
 from .summary import spearman
 from .survey import Published, rows_of
 
-FORMAT = 1
+FORMAT = 2
 """Version of results files of this suite."""
 SUITE = "table1"
 TASKS = ("object", "face")
@@ -35,7 +35,7 @@ Row: TypeAlias = dict[str, Any]
 
 
 def put_together(parts: Mapping[str, Mapping[str, Any]], missing: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """The results file of the suite as JSON holds it.
+    """The results file of the suite as it is written.
 
     parts: task -> the results of its bench (`limner.evaluation.results`); a task may be left out
     missing: task -> method -> why it has no numbers
@@ -47,7 +47,7 @@ def put_together(parts: Mapping[str, Mapping[str, Any]], missing: Mapping[str, M
         "rows": rows,
         "correlations": {task: correlations(task, rows[task]) for task in TASKS},
         "missing": {task: dict(missing.get(task, {})) for task in TASKS},
-        "parts": dict(parts),
+        "parts": {task: folded(part) for task, part in parts.items()},
     }
 
 
@@ -152,5 +152,4 @@ def read_table1(path: Path) -> dict[str, Any]:
     for task, part in content["parts"].items():
         if not isinstance(part, dict) or part.get("format") != PART_FORMAT or any(name not in part for name in PARTS):
             raise FileError(f"{path} is damaged, its part {task!r} is no results of a bench: {again}")
-    whole: dict[str, Any] = content
-    return whole
+    return {**content, "parts": {task: unfolded(part) for task, part in content["parts"].items()}}

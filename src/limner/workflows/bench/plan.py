@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError
-from limner.evaluation.results import FORMAT
 from limner.evaluation.summary import MARKS, POLICIES
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from limner.evaluation.datasets import DataSet
 
 
+FORMAT = 2
+"""Format of the files of units."""
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.25)
 """Strengths at which the concepts of a curve are attached."""
 

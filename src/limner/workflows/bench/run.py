@@ -23,7 +23,7 @@ from limner.core.memory import keep_memory
 from limner.core.versions import versions
 from limner.core.wording import counted
 from limner.errors import FileError, InputError, MissingExtra
-from limner.evaluation.results import FORMAT, read_results
+from limner.evaluation.results import FORMAT, folded, read_results
 from limner.evaluation.summary import correlations, summary
 
 from .plan import Plan, method_of
@@ -107,7 +107,7 @@ def collect(
         "correlations": correlations(units),
         "units": units,
     }
-    write_text(results, compact(comparison), overwrite=True)
+    write_text(results, compact(folded(comparison)), overwrite=True)
     return comparison
 
 
