@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MOST = 1_000_000
 """Bytes a commit may add, compressed as git stores them."""
-TREE = 10_600_000
+TREE = 11_700_000
 """Bytes of all tracked files outside editions when this was last raised; `MOST` more are allowed."""
 EDITION = re.compile(r"src/limner/pocket/weights/")
 EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
