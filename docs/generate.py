@@ -3,8 +3,8 @@ of the rooms.
 
 python -m docs.generate          write
 python -m docs.generate --check  fail where a file would change, or a table says that a proof FAILED
-python -m docs.generate --pictures out/bench/bench
-                                 a sheet for every method's page from the pictures of a bench; not part of --check
+python -m docs.generate --pictures out/bench
+                                 a sheet for every method's page from the pictures of all benches; not part of --check
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from docs import reference, rooms
+from docs import reference, rooms, suites
 from docs.standing import standing
 from limner import load
 from limner.evaluation.datasets.toys import toys
@@ -26,8 +26,6 @@ from limner.evaluation.report import ordered, table_markdown
 from limner.evaluation.report_table1 import protocol_markdown
 from limner.evaluation.report_table1 import table_markdown as table1_markdown
 from limner.evaluation.results import read_results
-from limner.evaluation.suites import read_suite
-from limner.evaluation.suites import table_markdown as suite_markdown
 from limner.evaluation.summary import BASE, TITLES, WORDS
 from limner.evaluation.table1 import read_table1
 from limner.methods import methods
@@ -71,7 +69,7 @@ def pages() -> dict[Path, str]:
     text = within(within(docs.read_text(encoding="utf-8"), "results", results()), "curve", curve())
     text = within(within(text, "strength", strength()), "six", six())
     for name in ("styles", "meanings", "conditions"):
-        text = within(text, name, suite(name))
+        text = within(text, name, suites.table(name))
     files[docs] = within(text, "diagnoses", diagnoses())
     bases = ROOT / "docs" / "bases.md"
     files[bases] = within(bases.read_text(encoding="utf-8"), "families", proofs("bases", families()))
@@ -209,7 +207,7 @@ def page(row: Row) -> str:
         f"Source of the third column: {row['full_size_source']}.",
     ]
     lines += ["", *worth(row)]
-    return "\n".join([*lines, "", standing(row["name"])]).rstrip() + "\n"
+    return "\n".join([*lines, "", *suites.of_method(row["name"]), standing(row["name"])]).rstrip() + "\n"
 
 
 def worth(row: Row) -> list[str]:
@@ -304,9 +302,10 @@ def results(*, best: int = 0) -> str:
         f"{len(units)} concepts of {len(cases)} held-out toys, {record['plan']['prompts']} prompts, "
         f"{len(record['plan']['seeds'])} seed(s); mean and, in brackets, 95 % of bootstrap samples of the toys. {source(path)}"
     )
+    scopes = {row["name"]: row["scope"] for row in methods_table()}
     counts = {name: sum(u["method"] == name for u in units) for name in methods()}
     fewer = [name for name, count in counts.items() if 0 < count < len(cases)]
-    absent = [name for name, count in counts.items() if not count]
+    absent = [name for name, count in counts.items() if not count and scopes[name][0] == "object"]
     about += f" On fewer toys: {', '.join(fewer)}." if fewer else ""
     about += f" Not measured: {', '.join(absent)}." if absent else ""
     about += "" if is_current(record) else f" {EARLIER}"
@@ -489,14 +488,6 @@ def table1() -> str:
     return "\n\n".join([table1_markdown(record).rstrip(), source(path), *([EARLIER] if older else [])])
 
 
-def suite(name: str) -> str:
-    """The table of a suite (results/NAME.json): a row for each method and part."""
-    path = ROOT / "results" / f"{name}.json"
-    if not path.exists():
-        return f"Not measured yet: `limner bench --suite {name}`, then `make docs`."
-    return "\n\n".join([suite_markdown(read_suite(path, name=name)), source(path)])
-
-
 def captions() -> str:
     """The caption of each picture of the sheet, row by row."""
     path = ROOT / "docs" / "images" / "pocket.txt"
@@ -517,7 +508,10 @@ def within(text: str, name: str, value: str) -> str:
 def main() -> None:
     """Write, or with `--check` compare, every generated file."""
     if "--pictures" in sys.argv:
-        sheets(Path(sys.argv[sys.argv.index("--pictures") + 1]))
+        folder = Path(sys.argv[sys.argv.index("--pictures") + 1])
+        sheets(folder / "bench")
+        for name, _ in suites.measured():
+            suites.sheets(name, folder / name)
     stale, written = [], pages()
     for path, text in written.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -265,14 +265,14 @@ def test_interrupted_it_resumes_to_the_same_bits_with_parts_and_running_means(
     base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limner.engine.checkpoint, "CHECKPOINT_SECONDS", 0.0)
-    manner = Manner(accumulate=2, ema=0.9)
+    manner = Manner(2, 0.9, "float32")
     about = {"base": base, "manner": manner, **SMALL}
     whole = weights(pretrain("ip_adapter", run=tmp_path / "whole", **about))
     with pytest.raises(Stop):
         pretrain("ip_adapter", run=tmp_path / "cut", watch=stop_at(3), **about)
     assert (tmp_path / "cut" / limner.engine.checkpoint.CHECKPOINT).exists()
     with pytest.raises(FileError, match="its precision differ"):
-        pretrain("ip_adapter", run=tmp_path / "cut", **{**about, "manner": Manner(2, 0.9, "float32")})
+        pretrain("ip_adapter", run=tmp_path / "cut", **{**about, "manner": Manner(2, 0.9, "bfloat16")})
     with pytest.raises(FileError, match="its corpus differ"):
         pretrain("ip_adapter", run=tmp_path / "cut", corpus="toys:3", **about)
     seen: list[int] = []

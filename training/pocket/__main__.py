@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from limner.core.memory import keep_memory
+from limner.core.precision import fastest_precision
 from limner.pocket import SIZE
 from limner.pocket.judges import WEIGHTS
 from limner.pocket.world import WORLDS
@@ -103,8 +104,7 @@ def main() -> None:
     parser.add_argument(
         "--precision",
         choices=("bfloat16", "float32"),
-        default="bfloat16",
-        help="precision of all stages but motion and multimodal",
+        help="precision of all stages but motion and multimodal; the device's fastest if not said",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="threads of the CPU; 0 leaves their number as it is")
@@ -120,7 +120,7 @@ def main() -> None:
         scale=given.scale,
         before=given.before,
         device=given.device,
-        precision=given.precision,
+        precision=given.precision or fastest_precision(given.device),
         seed=given.seed,
         target=given.weights,
         painted=given.painted,

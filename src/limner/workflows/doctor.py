@@ -157,7 +157,7 @@ def advice(times: list[dict[str, Any]]) -> list[str]:
     slower = each["multiply matrices in bfloat16"] / each["multiply matrices in float32"]
     if slower > 1.2:
         suggestions.append(
-            f"single precision (`limner pretrain --precision float32`): bfloat16 takes {slower:.1f} times as long here"
+            f"single precision (leave out --mixed and --dtype): bfloat16 takes {slower:.1f} times as long here"
         )
     if each["load the base"] > 4 * each["train: one update of 4"]:
         suggestions.append(

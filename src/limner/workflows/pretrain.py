@@ -29,16 +29,16 @@ class Manner:
 
     accumulate: int = 1  # number of parts in which each batch is computed
     ema: float = 0.0  # decay of the exponential moving average that is saved; 0 saves the weights themselves
-    # precision of the computation; trained weights stay in the base's precision
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    # precision of the computation, by default the device's fastest; trained weights stay in the base's precision
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
 
     def __post_init__(self) -> None:
         if not 0 <= self.ema < 1:
             raise InputError(
                 f"--ema is the decay of an exponential moving average, from 0 (none) to below 1, not {self.ema}"
             )
-        if self.precision not in ("bfloat16", "float32"):
-            raise InputError(f"the precision is bfloat16 or float32, not {self.precision!r}")
+        if self.precision not in ("auto", "bfloat16", "float32"):
+            raise InputError(f"the precision is auto, bfloat16 or float32, not {self.precision!r}")
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ def prepared(
 ) -> Training:
     """Check everything before a pre-training, and return it ready to run."""
     from limner.bases.common.loading import load
+    from limner.core.precision import fastest_precision
     from limner.core.subject import Subject
     from limner.data import corpora
     from limner.library.settings import checked_settings
@@ -121,6 +122,8 @@ def prepared(
     manner, function = manner or Manner(), find(name)
     spread = spread or Spread(manner.accumulate)
     loaded = load(base, device=device or spread.device) if isinstance(base, str) else base
+    if manner.precision == "auto":
+        manner = replace(manner, precision=fastest_precision(loaded.device))
     chosen = checked_settings(function, given, base=loaded.name)
     recipe = function(Subject("<nobody>", "toy"), **chosen)
     if not recipe.pretraining or not recipe.weights:

@@ -92,9 +92,10 @@ def add_pretraining(parser: Parser) -> None:
     )
     group.add_argument(
         "--precision",
-        choices=("bfloat16", "float32"),
-        default="bfloat16",
-        help="precision of the computation; weights stay in the base's own precision",
+        choices=("auto", "bfloat16", "float32"),
+        default="auto",
+        help="precision of the computation; auto is bfloat16 where the device computes in it, else float32; weights "
+        "stay in the base's own precision",
     )
     group = parser.add_argument_group("progress")
     group.add_argument(

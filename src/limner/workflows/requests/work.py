@@ -255,7 +255,7 @@ class PretrainRequest(Request):
     duplicates: str = "error"
     accumulate: int = 1
     ema: float = 0.0
-    precision: str = "bfloat16"
+    precision: str = "auto"
     preview_every: int = 0
     preview_of: Path | None = None
     track: str | None = None

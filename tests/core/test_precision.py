@@ -1,0 +1,40 @@
+"""bfloat16 is chosen where the device has instructions for it alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from limner.core.precision import fastest_precision
+from limner.workflows.pretrain import Manner, prepared
+
+
+def on_a_cpu(monkeypatch: pytest.MonkeyPatch, *, amx: bool = False, avx512: bool = False) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+
+
+def test_a_cpu_computes_in_bfloat16_with_either_kind_of_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_cpu(monkeypatch)
+    assert fastest_precision("cpu") == "float32"
+    on_a_cpu(monkeypatch, amx=True)
+    assert fastest_precision("cpu") == "bfloat16"
+    on_a_cpu(monkeypatch, avx512=True)
+    assert fastest_precision(torch.device("cpu")) == "bfloat16"
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_gpu_that_emulates_bfloat16_computes_in_single_precision(
+    monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+    assert fastest_precision("cuda:1") == ("bfloat16" if native else "float32")
+    assert fastest_precision("mps") == "float32"
+
+
+def test_pretraining_takes_the_fastest_precision_and_records_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_cpu(monkeypatch)
+    assert prepared("ip_adapter", given={}).header["precision"] == "float32"
+    on_a_cpu(monkeypatch, amx=True)
+    assert prepared("ip_adapter", given={}).header["precision"] == "bfloat16"
+    assert prepared("ip_adapter", given={}, manner=Manner(precision="float32")).header["precision"] == "float32"
