@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from limner.core.precision import fastest_precision
+from limner.core.recipe import Recipe
+from limner.workflows.opening import plan_memory
 from limner.workflows.pretrain import Manner, prepared
+from limner.workflows.requests import BaseChoice
 
 
 def on_a_cpu(monkeypatch: pytest.MonkeyPatch, *, amx: bool = False, avx512: bool = False) -> None:
@@ -30,6 +35,17 @@ def test_a_gpu_that_emulates_bfloat16_computes_in_single_precision(
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
     assert fastest_precision("cuda:1") == ("bfloat16" if native else "float32")
     assert fastest_precision("mps") == "float32"
+
+
+def test_a_base_in_a_precision_that_the_processor_emulates_gets_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = BaseChoice(name="pocket", dtype="bfloat16", device="cpu")
+    on_a_cpu(monkeypatch)
+    assert plan_memory(half, Recipe(says=""))[1] == (
+        "this processor emulates bfloat16, which takes many times as long as float32"
+    )
+    assert not plan_memory(replace(half, dtype="float32"), Recipe(says=""))[1]
+    on_a_cpu(monkeypatch, avx512=True)
+    assert not plan_memory(half, Recipe(says=""))[1]
 
 
 def test_pretraining_takes_the_fastest_precision_and_records_which(monkeypatch: pytest.MonkeyPatch) -> None:

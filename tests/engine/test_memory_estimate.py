@@ -91,6 +91,13 @@ def test_the_first_settings_that_fit_are_taken_and_none_is_refused(tmp_path: Pat
     assert fitting(shape, most, start=Choice()).choice == Choice()
     assert fitting(shape, half, start=Choice()).choice == Choice("bfloat16")
     assert fitting(shape, half - 1000, start=Choice()).choice.offload
+    least = replace(Choice(), offload=True, tiling=True, checkpointing=True)
+    emulated = fitting(shape, most - 1000, start=Choice(), half_last=True).choice
+    assert emulated.dtype == "float32"
+    assert emulated.offload
+    assert fitting(shape, estimate(shape, least).peak - 1000, start=Choice(), half_last=True).choice == replace(
+        least, dtype="bfloat16"
+    )
     with pytest.raises(InputError, match="does not fit into 0.0 GB: the least is .* smaller base"):
         fitting(shape, 1000.0, start=Choice())
 

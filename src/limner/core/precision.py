@@ -11,7 +11,7 @@ Precision: TypeAlias = Literal["bfloat16", "float32"]
 
 
 def fastest_precision(device: torch.device | str) -> Precision:
-    """bfloat16 on a GPU that computes in it and on a CPU with instructions for it (AMX, AVX512-BF16), float32 elsewhere.
+    """bfloat16 on a GPU that computes in it and on a CPU with instructions for it (AMX, AVX512-BF16), else float32.
 
     A CPU without them emulates bfloat16: an update of training then takes up to twenty times as long.
     """

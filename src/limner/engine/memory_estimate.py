@@ -150,12 +150,13 @@ def _loading(shape: Shape, sizes: dict[str, float]) -> float:
     return shape.stored[largest] + sum(s for part, s in sizes.items() if part != largest) + PROCESS if largest else 0.0
 
 
-def fitting(shape: Shape, limit: float, *, start: Choice, quantise: bool = True) -> Estimate:
-    """The first settings, in order of increasing savings, that fit into `limit` bytes: half precision (for the base;
+def fitting(shape: Shape, limit: float, *, start: Choice, quantise: bool = True, half_last: bool = False) -> Estimate:
+    """The first settings, in order of increasing cost, that fit into `limit` bytes: half precision (for the base;
     trained values stay in single), then offloading, decoding in tiles, activation checkpointing, and quantised weights.
-    Raises `InputError`, with the smallest estimate, where none fits."""
+    With `half_last`, for a device that emulates half precision, that comes after checkpointing. Raises `InputError`,
+    with the smallest estimate, where none fits."""
     tried = []
-    for choice in _choices(start, quantise):
+    for choice in _choices(start, quantise, half_last):
         candidate = estimate(shape, choice)
         if candidate.peak <= limit:
             return candidate
@@ -167,15 +168,14 @@ def fitting(shape: Shape, limit: float, *, start: Choice, quantise: bool = True)
     )
 
 
-def _choices(start: Choice, quantise: bool) -> Iterator[Choice]:
+def _choices(start: Choice, quantise: bool, half_last: bool) -> Iterator[Choice]:
     choice = start
     yield choice
-    if choice.dtype == "float32":
-        choice = replace(choice, dtype="bfloat16")
-        yield choice
-    for name in ("offload", "tiling", "checkpointing"):
-        if not getattr(choice, name):
-            more: dict[str, Any] = {name: True}
+    half = ("dtype", "float32", "bfloat16")
+    savings = [(name, False, True) for name in ("offload", "tiling", "checkpointing")]
+    for name, costly, saving in [*savings, half] if half_last else [half, *savings]:
+        if getattr(choice, name) == costly:
+            more: dict[str, Any] = {name: saving}
             choice = replace(choice, **more)
             yield choice
     if quantise and not choice.quantise:

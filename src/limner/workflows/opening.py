@@ -91,13 +91,15 @@ def choice_for(concept: Concept, choice: BaseChoice, *, trust: bool = False) -> 
 
 
 def plan_memory(choice: BaseChoice, recipe: Recipe, *, batch: int = 1) -> tuple[BaseChoice, str]:
-    """The choice changed so that a run fits into the free memory (or into `fit`), and a line about the estimate. Bases
-    that come with limner, and single files, the size of which is unknown before loading, stay as requested."""
+    """The choice changed so that a run fits into the free memory (or into `fit`), and a line about the estimate and
+    about a precision that the device emulates. Bases that come with limner, and single files, the size of which is
+    unknown before loading, stay as requested."""
     from limner.bases.common.loading import comes_with_limner
 
     if comes_with_limner(choice.name) or choice.name.endswith(".safetensors"):
-        return choice, ""
+        return choice, emulated_note(choice)
     from limner.bases.common.loading import sketch
+    from limner.core.precision import fastest_precision
     from limner.engine.memory_estimate import Choice, estimate, fitting, measured
 
     asked = Choice(choice.dtype, choice.offload, choice.tiling, choice.checkpointing, choice.quantise)
@@ -105,7 +107,8 @@ def plan_memory(choice: BaseChoice, recipe: Recipe, *, batch: int = 1) -> tuple[
     shape = measured(sketch(choice.name, offline=choice.offline or None), recipe, batch=batch, fused=on_gpu)
     plan, limit = estimate(shape, asked), choice.fit * 1e9 if choice.fit else _free(on_gpu)
     if plan.peak > limit:
-        plan = fitting(shape, limit, start=asked, quantise=on_gpu)
+        emulated = fastest_precision(_device(choice.device)) == "float32"
+        plan = fitting(shape, limit, start=asked, quantise=on_gpu, half_last=emulated)
         choice = replace(
             choice,
             dtype=plan.choice.dtype,
@@ -114,7 +117,23 @@ def plan_memory(choice: BaseChoice, recipe: Recipe, *, batch: int = 1) -> tuple[
             checkpointing=plan.choice.checkpointing,
             quantise=plan.choice.quantise,
         )
-    return choice, f"memory: {plan}; {limit / 1e9:.1f} GB are free"
+    memory = f"memory: {plan}; {limit / 1e9:.1f} GB are free"
+    return choice, "; ".join(filter(None, [memory, emulated_note(choice)]))
+
+
+def emulated_note(choice: BaseChoice) -> str:
+    """A note about a base in half precision on a device without instructions for it; else empty."""
+    from limner.core.precision import fastest_precision
+
+    if choice.dtype == "float32" or fastest_precision(_device(choice.device)) != "float32":
+        return ""
+    return f"this processor emulates {choice.dtype}, which takes many times as long as float32"
+
+
+def _device(named: str | None) -> str:
+    import torch
+
+    return named or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _on_gpu(device: str | None) -> bool:
