@@ -35,8 +35,8 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return limner.load(str(save_tiny("sd3", tmp_path_factory.mktemp("sd3"))), device="cpu")
 
 
-def recipe_of(sty: Subject, **more: Any) -> Recipe:
-    return methods()["style_friendly_snr"](sty, batch=ROWS, **more)
+def recipe_of(sty: Subject, *, log_snr: float = -6.0, **more: Any) -> Recipe:
+    return methods()["style_friendly_snr"](sty, batch=ROWS, log_snr=log_snr, **more)
 
 
 def times(base: Any, recipe: Recipe) -> Tensor:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import torch
 
 from limner.apps.cli.main import main
 from limner.errors import FileError, InputError, UnknownName
+from limner.evaluation.datasets.conditions import conditions
 from limner.evaluation.report import report
 from limner.evaluation.suites import BASE, TRUTH, WORDS, read_suite, table_markdown
+from limner.pocket import SIZE
 from limner.workflows.bench import suites as shared
-from limner.workflows.bench.conditions import UNCHANGED, ConditionPlan, bench_conditions
+from limner.workflows.bench.conditions import UNCHANGED, ConditionPlan, _about, bench_conditions
 from limner.workflows.bench.prompted import MeaningPlan, StylePlan, bench_meanings, bench_styles
 from limner.workflows.bench.suites import of_scope
 
@@ -92,9 +96,25 @@ def test_a_bench_of_conditions(tmp_path: Path) -> None:
     assert units[TRUTH, "view"]["values"]["view"] >= 0.5
     assert units[TRUTH, "edges"]["values"]["edges"] > units[BASE, "edges"]["values"]["edges"]
     assert units[TRUTH, "depth"]["values"]["silhouette"] > units[BASE, "depth"]["values"]["silhouette"]
-    table = table_markdown(comparison)
-    assert "nothing reads the condition" in table
-    assert table.count("\n") == 1 + len(comparison["summary"])
+    numbers, _, reasons = table_markdown(comparison).partition("\n\nWithout numbers:\n\n")
+    with_numbers = [row for row in comparison["summary"] if "numbers" in row]
+    assert numbers.count("\n") == 1 + len(with_numbers)
+    assert len(with_numbers) == len(comparison["summary"]) - 3
+    assert re.search(r"^\* lora_dreambooth .*\(view\): .* reads no viewpoint", reasons, re.MULTILINE)
+    assert reasons.count("\n") == 2  # one line for each reason
+
+
+def test_viewpoints_are_learned_from_known_cameras_and_a_guide_of_any_kind_takes_maps(tmp_path: Path) -> None:
+    turned = ("viewpoint_control", (("steps", 1), ("batch", 1)))
+    plan = ConditionPlan((turned,), prompts=1, steps=1, cases=1, conditions=("view",))
+    comparison = bench_conditions(plan, results=tmp_path / "views.json", folder=tmp_path / "run", say=str)
+    assert next(unit for unit in comparison["units"] if unit["method"] == turned[0])["values"]["view"] is not None
+    case = conditions(count=1, prompts=1)[0]
+    source = _about("depth", case, 0, {"source"})["conditions"]["source"]
+    assert source.shape == (1, 3, SIZE, SIZE)
+    assert torch.allclose(source[0, 1], case.depths[0, 0], atol=0.01)
+    for readable in ({"source", "mask"}, {"source", "depth"}, set[str]()):
+        assert _about("depth", case, 0, readable)["conditions"]["depth"] is not None
 
 
 def test_methods_are_chosen_by_their_cards() -> None:

@@ -217,17 +217,22 @@ def is_unit(record: Any, suite: Suite) -> bool:
 
 
 def table_markdown(results: Mapping[str, Any]) -> str:
-    """The summary as Markdown: a row for each method and part. The interval of a mean over several cases stands behind
-    it."""
+    """The summary as Markdown: a row for each method and part with numbers, then the reasons of those without. The
+    interval of a mean over several cases stands behind it."""
     suite = SUITES[results["suite"]]
     columns = [column for column in suite.columns if any(number_of(row, column.name) for row in results["summary"])]
     heads = ["method", suite.part, *(column.title for column in columns)]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    reasons: dict[tuple[str, str], list[str]] = {}
     for row in results["summary"]:
-        cells = [text_of(number_of(row, column.name)) for column in columns]
         if "why_not" in row:
-            cells = [markdown_text(row["why_not"]), *[""] * (len(columns) - 1)]
+            reasons.setdefault((row["label"], row["why_not"]), []).append(row[suite.part])
+            continue
+        cells = [text_of(number_of(row, column.name)) for column in columns]
         lines.append("| " + " | ".join([markdown_text(row["label"]), markdown_text(row[suite.part]), *cells]) + " |")
+    lines += ["", "Without numbers:", ""] if reasons else []
+    for (label, why), parts in reasons.items():
+        lines.append(f"* {markdown_text(label)} ({markdown_text(', '.join(parts))}): {markdown_text(why)}")
     return "\n".join(lines)
 
 

@@ -129,6 +129,18 @@ class UpdateDone(Event):
 
 
 @dataclass(frozen=True)
+class WeightsUpdateDone(Event):
+    """One update of the training, done once for a base, of the weights that a method starts from."""
+
+    method: str
+    done: int
+    total: int
+    losses: Mapping[str, float]  # weighted, by objective
+    eta: float  # seconds left, at the pace so far
+    last: bool = False
+
+
+@dataclass(frozen=True)
 class SignalMeasured(Event):
     """Losses on fixed pictures under fixed noise: `loss` on the reference images, `held_out` on held-out ones where
     there are any, each with its `_ratio` to the unchanged base's, and the `gap` of the ratios."""

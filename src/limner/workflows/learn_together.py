@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from limner.core.concept import Concept
 from limner.core.files import check_folder
 from limner.core.heic import unread_note
-from limner.core.interrupts import standing
+from limner.core.interrupts import TrainingPaused, standing
 from limner.core.method import settings
 from limner.core.wording import counted
 from limner.engine.stacked.train import SLOTS, room
@@ -22,7 +22,9 @@ from .choose_method import Choice, choose
 from .controls import Controls
 from .events import ConceptSaved, Event, Message, Note, Paused, PicturesRead, RunDone
 from .faces import consented, demand_consent, face_alone
+from .first_use import weights_made
 from .form import facts_of_method
+from .learn import checked_recipe
 from .learn_files import check_target
 from .learn_request import unused_pictures
 from .opening import free_memory, open_base, strange_words_note
@@ -86,6 +88,15 @@ def learn_together(
         controls=controls or Controls(),
     )
     standing(lambda: one_pass.standing)
+    function = find(method)
+    _, recipe = checked_recipe(
+        base, subjects[0], function, checked_settings(function, request.settings, base=base.name), None
+    )
+    try:
+        yield from weights_made(method, recipe, base, one_pass.controls)
+    except TrainingPaused:
+        yield Paused(None)
+        return
     jobs = one_pass.jobs(subjects)
     if one_pass.there:
         yield Message(f"{len(one_pass.there)} of {counted(len(subjects), 'subject')} are learned already")

@@ -169,9 +169,14 @@ def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progre
 
 
 def trained_updates(
-    ready: Training, *, run: Path | None = None, watch: Callable[[Progress], object] | None = None
+    ready: Training,
+    *,
+    run: Path | None = None,
+    watch: Callable[[Progress], object] | None = None,
+    pause: Callable[[], bool] = lambda: False,
 ) -> Generator[Progress, None, Path]:
-    """`trained`, yielding every update; the generator returns the file of the weights."""
+    """`trained`, yielding every update; the generator returns the file of the weights. `pause` is called after every
+    update; where it returns True, the checkpoint is written and `TrainingPaused` raised."""
     from limner.core.files import check_folder
     from limner.core.weights import save_weights, shipped, weights_path
     from limner.engine.attach import Adapter, attach
@@ -195,6 +200,7 @@ def trained_updates(
         checkpoints=folder_of(ready, run),
         watch=watch,
         spread=ready.spread,
+        pause=pause,
     )
     tensors, losses = yield from _computed(updates, base, ready.manner)
     if not ready.spread.main:

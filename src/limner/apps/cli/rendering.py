@@ -19,6 +19,7 @@ from limner.workflows.events import (
     PicturesRead,
     RunDone,
     UpdateDone,
+    WeightsUpdateDone,
 )
 from limner.workflows.progress import Line, fleet_line, update_line
 
@@ -64,7 +65,7 @@ def _drawn(events: Iterator[Event]) -> Iterator[Event]:
     line = Line()
     try:
         for event in events:
-            if isinstance(event, UpdateDone):
+            if isinstance(event, UpdateDone | WeightsUpdateDone):
                 line.show(update_line(event), now=event.last)
             elif isinstance(event, FleetUpdateDone):
                 line.show(fleet_line(event.done, event.learning, event.waiting, event.loss, event.seconds))

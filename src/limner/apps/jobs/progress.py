@@ -38,6 +38,10 @@ class Progress:
                 self.values |= {name: shown[name] for name in ("done", "total", "stage", "losses", "eta")}
                 if not self._is_worth_it(event):
                     return
+            case ev.WeightsUpdateDone():
+                self.values |= {name: shown[name] for name in ("done", "total", "losses", "eta")}
+                if not self._is_worth_it(event):
+                    return
             case ev.FleetUpdateDone():
                 names = ("done", "learning", "waiting", "loss")
                 total = event.done + event.learning + event.waiting
@@ -74,7 +78,7 @@ class Progress:
         """Events that could not be written."""
         self._events = events + self._events
 
-    def _is_worth_it(self, event: ev.UpdateDone) -> bool:
+    def _is_worth_it(self, event: ev.UpdateDone | ev.WeightsUpdateDone) -> bool:
         number, moment = self._update
         step = max(1, event.total // UPDATES)
         worth = event.done in (1, event.total) or event.last or abs(event.done - number) >= step

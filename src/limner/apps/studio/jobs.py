@@ -110,6 +110,8 @@ def last_words(events: Sequence[Mapping[str, Any]]) -> str:
     for event in reversed(events):
         if event.get("event") == "message":
             return str(event["text"])
+        if event.get("event") == "weights_update_done":
+            return f"weights of {event['method']}: update {event['done']} of {event['total']}"
         if event.get("event") == "update_done":
             return f"update {event['done']} of {event['total']}"
     return ""

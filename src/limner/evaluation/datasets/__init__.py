@@ -41,6 +41,8 @@ class Member:
     held_out: tuple[Image.Image, ...] = field(default=(), repr=False, compare=False)
     looks: str = ""  # in words, where they are known
     known: Mapping[str, str] = field(default_factory=dict, compare=False)  # attributes of a toy, by the judge's fields
+    # the camera of each picture: azimuth around the subject and elevation in degrees, and distance; empty: unknown
+    views: tuple[tuple[float, float, float], ...] = ()
 
     def load(self) -> list[Image.Image]:
         """The pictures as RGB. Raises `PictureError` for one that cannot be read."""
@@ -60,8 +62,9 @@ class Member:
         pictures: its reference images; None takes all pictures
         """
         images = list(self.load() if pictures is None else pictures)
+        views = self.views if pictures is None else ()
         consent = IN_DATA_SET if self.kind == "face" else None
-        return Subject.of(images, noun=self.noun, handle=handle, kind=self.kind, consent=consent)
+        return Subject.of(images, noun=self.noun, handle=handle, kind=self.kind, consent=consent, views=views)
 
 
 @dataclass(frozen=True)

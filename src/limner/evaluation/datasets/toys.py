@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -53,14 +54,17 @@ def toys(*, split: str = "held-out", count: int = 6, prompts: int = 10, size: in
 def _member(kind: str, seed: int, name: str, size: int) -> tuple[Individual, Member]:
     """A toy and its eight pictures; kept, since a bench opens its set many times and rendering takes a second."""
     from limner.pocket.labels import labels
-    from limner.pocket.world import CORE, describe, individual, references
+    from limner.pocket.world import CORE, describe, individual, references, viewpoint
 
     who = individual(kind, seed, patterns=CORE.patterns)
     graphs = [*references(who, 4), *references(who, 4, seed=1)]
     shown, true = pictured(graphs, size), labels(graphs[0])
     known: dict[str, str] = {f: true[f] for f in ("class", "colour", "second colour", "pattern") if f in true}
     images, held_out = tuple(shown[:4]), tuple(shown[4:])
-    return who, Member(name, kind, "object", images=images, held_out=held_out, looks=describe(who), known=known)
+    cameras = [viewpoint(graph) for graph in graphs[:4]]
+    views = tuple((math.degrees(around), math.degrees(up), far) for around, up, far in cameras)
+    looks = describe(who)
+    return who, Member(name, kind, "object", images=images, held_out=held_out, looks=looks, known=known, views=views)
 
 
 def answers(who: Individual, prompts: Sequence[Prompt], seeds: Iterable[int], *, size: int = SIZE) -> list[Image.Image]:

@@ -1,7 +1,7 @@
 """Style-Friendly SNR sampler — Choi et al., CVPR 2025.
 
 A style is decided where pictures are mostly noise. Low-rank changes are learned at times whose log signal-to-noise
-ratio is normal around -6, where usual training draws it around 0.
+ratio is normal around -6 on full-size bases, where usual training draws it around 0.
 
 The learning rate, rank and number of updates of the paper were not at hand; those for full-size bases are ours.
 """
@@ -20,14 +20,14 @@ from limner.parts.sources import at_log_snr, photos
     title="Style-Friendly SNR",
     arxiv="2411.14793",
     scope=("style",),
-    full_size={"rank": 32, "steps": 300, "lr": 1e-4, "batch": 1},
-    same=("log_snr", "deviation"),
+    full_size={"log_snr": -6.0, "rank": 32, "steps": 300, "lr": 1e-4, "batch": 1},
+    same=("deviation",),
     source="mean log-SNR from the paper; the other values were not checked against it: ours",
 )
 def style_friendly_snr(
     subject: Subject,
     *,
-    log_snr: float = -6.0,
+    log_snr: float = -1.8,
     deviation: float = 2.0,
     rank: int = 16,
     steps: int = 120,
@@ -39,6 +39,9 @@ def style_friendly_snr(
     A flow's time is 1 / (1 + exp(log-SNR / 2)). In diffusion it is the time whose log-SNR is nearest, so that values
     beyond the noisiest time fall on that time. Mean 0 with deviation 2 are the times of Stable Diffusion 3. Pictures
     without a caption get one from the base's CLIP, which names their content.
+
+    The paper's latents have 128 positions a side, pocket's have 16: the mean of 64 positions has 64 times their
+    signal-to-noise ratio, so its -6 is -6 + log 64 = -1.8 on pocket (noise schedules by resolution, arXiv:2301.11093).
 
     Settings:
         log_snr: mean of the log signal-to-noise ratio of training

@@ -110,7 +110,7 @@ def _painted(
     import limner
 
     images: list[Image.Image] = []
-    readable = _readable(base, concepts) if condition == SWAP else frozenset()
+    readable = _readable(base, concepts) if concepts or condition == SWAP else frozenset()
     for number, text in enumerate(texts):
         about, settings = _about(condition, case, number, readable), limner.PaintSettings(plan.steps)
         if not concepts and condition != SWAP:
@@ -132,7 +132,8 @@ def _readable(base: Base, concepts: Sequence[Concept]) -> Set[str]:
 
 def _about(condition: str, case: ConditionCase, number: int, readable: Set[str]) -> dict[str, Any]:
     """The arguments of `limner.paint` that state the condition of a prompt. The source of a swap is a condition for
-    methods that read it, and a canvas for all others."""
+    methods that read it, and a canvas for all others. A method that reads a source without a mask, and no maps, takes
+    a map as its source: FreeControl's guide may be a picture of any kind."""
     from limner.core.pixels import to_tensor
     from limner.engine.sample import Canvas
 
@@ -146,8 +147,12 @@ def _about(condition: str, case: ConditionCase, number: int, readable: Set[str])
         return {"canvas": Canvas(case.sources[number], _picture(case.changeable[number]))}
     if condition == BOX:
         return {"regions": {HANDLE: case.boxes[number]}}
-    maps = {DEPTH: case.depths, EDGES: case.edges}
-    return {"conditions": {condition: maps[condition][number : number + 1]}} if condition in maps else {}
+    if condition not in (DEPTH, EDGES):
+        return {}
+    maps = (case.depths if condition == DEPTH else case.edges)[number : number + 1]
+    if "source" in readable and not readable & {condition, "mask"}:
+        return {"conditions": {"source": to_tensor([_picture(maps[0, 0]).convert("RGB")], SIZE)}}
+    return {"conditions": {condition: maps}}
 
 
 def _picture(mask: Tensor) -> Image.Image:
