@@ -4,6 +4,7 @@ LimnerError
 ├── InputError (ValueError)      a setting, prompt, picture or name that cannot be used
 │   ├── PictureError             a picture that cannot be read or is unsuitable for training
 │   ├── PromptError              a prompt that is empty, too long or does not name its subject
+│   ├── ChoiceNeeded             a person is to choose among pictures before training goes on
 │   └── UnknownName              a method, base or part that does not exist; suggests the nearest
 ├── FileError                    a file that is damaged, of another kind, or must not be replaced
 │   └── WrongBase                a concept or adapter made for another base
@@ -16,7 +17,8 @@ LimnerError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -34,6 +36,15 @@ class PictureError(InputError):
 
 class PromptError(InputError):
     """A prompt is empty, too long or does not name its subject."""
+
+
+class ChoiceNeeded(InputError):
+    """A person is to choose among pictures before training goes on: at most `keep` of those in `folder`, whose numbers
+    are their places in `prompts`."""
+
+    folder = Path()
+    prompts: Sequence[str] = ()
+    keep = 0
 
 
 class UnknownName(InputError):

@@ -164,8 +164,17 @@ def test_pictures_become_tensors_of_their_own_kind() -> None:
     grey = Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8))
     assert tensor_of("mask", grey, 4)[0, 0, 0].tolist() == [0.0, 0.0, 1.0, 1.0]
     assert tensor_of("pose", [Image.new("RGB", (8, 8), "red")] * 2, 4).shape == (2, 3, 4, 4)
-    with pytest.raises(InputError, match="partly|some pictures"):
+    with pytest.raises(InputError, match="some pictures"):
         tensor_of("pose", [grey, Image.new("RGB", (2, 2))], 2)
+    wrong: tuple[tuple[Any, str], ...] = (
+        ("pose.png", "str"),
+        (np.zeros((2, 2)), "ndarray"),
+        ({"rex": "left"}, "dict"),
+        ([grey, None], "NoneType"),
+    )
+    for other, kind in wrong:
+        with pytest.raises(InputError, match=rf"the condition 'pose' is a {kind}: expected a picture"):
+            tensor_of("pose", other, 2)
 
 
 def test_conditions_move_with_rows_and_flips(base: Any, rex: Subject) -> None:
@@ -205,8 +214,12 @@ def test_depth_is_computed_by_a_network_from_a_folder(tmp_path: Path) -> None:
     assert (float(found.amin()), float(found.amax())) == (0, 1)
     with pytest.raises(InputError, match="--estimator depth=FOLDER"):
         computed("depth", torch.rand(1, 3, 8, 8))
-    with pytest.raises(InputError, match="--condition pose=FILE"):
+    with pytest.raises(InputError, match="computes edges, lines, source, depth of a picture.*--condition pose=FILE"):
         computed("pose", torch.rand(1, 3, 8, 8))
+    # a folder replaces the base's own network
+    own = {"depth": lambda pixels: torch.full_like(pixels[:, :1], 0.25)}
+    assert computed("depth", torch.rand(1, 3, 24, 24), {}, own).eq(0.25).all()
+    assert not computed("depth", torch.rand(1, 3, 24, 24), {"depth": str(tmp_path)}, own).eq(0.25).all()
 
 
 def test_a_cache_of_keys_belongs_to_one_sampling(base: Any) -> None:

@@ -118,6 +118,18 @@ def test_plain_words_have_boxes_in_every_way_to_compose(base: Any, rex: Subject)
             assert found.image.tobytes() != plain.image.tobytes()
 
 
+def test_boxes_may_stand_among_the_conditions(base: Any, rex: Subject) -> None:
+    concept = learn_fast(base, "layout_control", rex)
+    boxes: Any = {"rex": "left", "ball": (0.5, 0, 1, 1)}
+    about: dict[str, Any] = {"concepts": [concept], "seed": 2, "settings": PaintSettings(steps=2, compose="method")}
+    ways: list[dict[str, Any]] = [{"regions": boxes}, {"conditions": {"layout": boxes}}, {}]
+    first, second, none = (limner.paint(base, PROMPT, **about, **way)[0] for way in ways)
+    assert first.image.tobytes() == second.image.tobytes() != none.image.tobytes()
+    assert first.settings == second.settings
+    with pytest.raises(InputError, match="regions are given twice"):
+        limner.paint(base, PROMPT, regions=boxes, conditions={"layout": boxes}, **about)
+
+
 def test_boxes_that_cannot_be(base: Any, rex: Subject) -> None:
     concept = learn_fast(base, "layout_control", rex)
     about: dict[str, Any] = {"concepts": [concept], "settings": PaintSettings(steps=2, compose="method")}

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from limner.core.choices import choices_below, write_choice
 from limner.core.recipe import Recipe, Stage
 from limner.core.streams import streams
 from limner.core.subject import Subject
 from limner.engine.attach import Adapter
 from limner.engine.checkpoint import CHECKPOINT, _read_checkpoint, run_to_end
 from limner.engine.train import train
-from limner.errors import FileError, InputError
+from limner.errors import ChoiceNeeded, FileError, InputError
 from limner.parts.modifiers import new_word
 from limner.parts.objectives import denoising
 from limner.parts.parameters import learned
@@ -78,8 +79,10 @@ def test_a_person_chooses_between_two_runs(base: Any, rex: Subject, tmp_path: Pa
     recipe = rounds(rex, by_hand(tmp_path / "choose"))
     recipe = Recipe("<rex>", (WORD,), recipe.stages[:2])
     about: dict[str, Any] = {"header": {}, "checkpoints": tmp_path}
-    with pytest.raises(InputError, match=r"choose at most 2 of the 3 pictures .*chosen\.txt"):
+    with pytest.raises(ChoiceNeeded, match=r"choose at most 2 of the 3 pictures .*chosen\.txt") as needed:
         run_to_end(base, Adapter(recipe, "<rex>"), recipe.tuning, 0, **about)
+    asked = needed.value
+    assert (asked.folder, asked.keep, list(asked.prompts)) == (tmp_path / "choose", 2, [*PROMPTS, PROMPTS[0]])
     shown = sorted((tmp_path / "choose").glob("*.png"))
     before = [path.read_bytes() for path in shown]
     assert len(shown) == 3
@@ -110,6 +113,22 @@ def test_choices_that_cannot_be(text: str, said: str, tmp_path: Path) -> None:
         return
     with pytest.raises(InputError, match="different pictures from 0 to 2, at least one"):
         check_choice(choose(pixels), 3)
+
+
+def test_a_relative_folder_lies_in_the_folder_of_choices(tmp_path: Path) -> None:
+    """As a worker of the studio gives it; there, the choice alone is enough."""
+    pixels, prompts = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)), ("a dog",) * 3
+    choose: Any = by_hand("page")
+    with choices_below(tmp_path / "choices"):
+        with pytest.raises(ChoiceNeeded) as needed:
+            choose(None, pixels, prompts, 2)
+        assert needed.value.folder == tmp_path / "choices" / "page"
+        assert len(list(needed.value.folder.glob("*.png"))) == 3
+        write_choice(needed.value.folder, [2, 1])
+        assert choose(None, pixels, prompts, 2) == [2, 1]
+    with choices_below(tmp_path / "elsewhere"):
+        write_choice(tmp_path / "elsewhere" / "page", [0])
+        assert choose(None, pixels, prompts, 2) == [0]
 
 
 def test_prompts_may_depend_on_the_base(base: Any, rex: Subject) -> None:

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from limner.errors import FileError, InputError, PictureError, PromptError, Teac
 from limner.library.settings import checked_settings
 from limner.methods import find
 from limner.workflows.preview_prompts import preview_prompts
-from tests.helpers import acting, related, same, state, untouched
+from tests.helpers import acting, related, same, state, style, untouched
 
 STEPS = 10
 SCRIPT = f"""
@@ -230,6 +231,31 @@ def test_a_picture_without_the_subject_is_noted(
     words = ["learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path, "--method", "ip_adapter"]
     assert main([str(word) for word in [*words, "--no-score", "--no-check", "--preview", "0"]]) == 0
     assert "no toy is visible in empty.png" in capsys.readouterr().err
+
+
+def test_pictures_of_a_style_that_all_show_one_thing_are_noted(
+    base: Any, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without captions too, since the base's CLIP names what they show."""
+    from limner.apps.cli.main import main
+    from limner.parts.encoders.captions import repeated_content
+
+    one = Subject.of(photos, noun="watercolour style", handle="sty", kind="style")
+    assert (content := repeated_content(base, one))
+    assert not repeated_content(base, replace(one, pictures=one.pictures[:1]))
+    assert not repeated_content(base, style(captions=False))
+    captioned = tuple(replace(picture, caption="a picture in <sty>") for picture in one.pictures)
+    assert not repeated_content(base, replace(one, pictures=captioned))
+    words = ["learn", photos, "--kind", "style", "--class", "style", "--name", "sty", "--out", tmp_path]
+    words += ["--method", "stylealigned", "--no-score", "--no-check", "--preview", 0]
+    assert main([str(word) for word in words]) == 0
+    assert f"names one content ({content!r}) in all 3 pictures" in " ".join(capsys.readouterr().err.split())
+
+    def none(pixels: Any) -> Any:
+        raise InputError("no image encoder")
+
+    monkeypatch.setattr(base, "picture_features", none)
+    assert not repeated_content(base, one)
 
 
 def test_a_relation_is_learned_from_a_folder_of_captioned_pictures(

@@ -23,6 +23,7 @@ NETWORKS = {
     "faces": "faces.safetensors",
     "segmenter": "segmenter.safetensors",
     "places": "places.safetensors",
+    "depth": "estimators/depth.safetensors",
     "reader": "reader.safetensors",
     "landmarks": "landmarks.safetensors",
     "manner": "manner.safetensors",

@@ -10,7 +10,7 @@ from torch import nn
 
 from limner.pocket.judges import WEIGHTS
 
-from . import denoiser, gan, judges, language, motion, readers
+from . import denoiser, depth, gan, judges, language, motion, readers
 from .language import write_json
 from .run import Run
 
@@ -67,7 +67,7 @@ def export_motion(run: Run, folder: Path = WEIGHTS) -> None:
 
 
 def export_judges(run: Run, folder: Path = WEIGHTS) -> None:
-    """The networks that judge."""
+    """The networks that judge, and the estimator of depth."""
     import torch
     from safetensors.torch import save_file
 
@@ -80,7 +80,8 @@ def export_judges(run: Run, folder: Path = WEIGHTS) -> None:
         "segmenter": judges.segmenter(run), "places": judges.places(run), "reader": readers.reader(run),
         "landmarks": readers.landmarks(run), "manner": readers.manner(run),
     }  # fmt: skip
-    for name, network in networks.items():
+    (folder / "estimators").mkdir(exist_ok=True)
+    for name, network in {**networks, "estimators/depth": depth.depth(run)}.items():
         half = {k: v.to(torch.float16).contiguous() for k, v in network.state_dict().items()}
         save_file(half, folder / f"{name}.safetensors")
 

@@ -22,6 +22,9 @@ PixelEncoder: TypeAlias = "Callable[[Tensor], Tensor]"
 """Pixels [n, 3, H, W] in [0, 1], of any size, to one row for each picture. Gradients pass to the pixels."""
 Segmenter: TypeAlias = "Callable[[Tensor], Tensor]"
 """Pixels [n, 3, H, W] in [0, 1], of the base's picture size, to [n, H, W]: probability that a pixel is a subject's."""
+Estimator: TypeAlias = "Callable[[Tensor], Tensor]"
+"""Pixels [n, 3, H, W] in [0, 1], of the base's picture size, to a condition of each picture [n, 1 or 3, H, W] in
+[0, 1]."""
 Captioner: TypeAlias = "Callable[[Tensor], list[str]]"
 """Pixels [n, 3, H, W] in [0, 1], of the base's picture size, to a caption for each picture, with {} for the subject."""
 
@@ -61,6 +64,7 @@ class Facts:
     full_size: bool = True
     photographs: bool = True  # whether it was trained on photographs
     results: Path | None = None  # scores and times of methods on this base: JSON, a row for each method
+    estimators: tuple[str, ...] = ()  # the conditions that its own networks compute from a picture
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class Capabilities:
     faces: FaceNetworks | None = None
     """Networks that find faces in pictures of any size; they provide the encoders "face" and "landmarks"."""
     segmenter: Segmenter | None = None
+    # condition -> the network that computes it from pictures
+    estimators: Mapping[str, Estimator] = field(default_factory=dict)
     captioner: Captioner | None = None
     multimodal: str = ""  # folder of a language model that reads pictures
     # pictures of many subjects, for training encoders where the user names no other corpus

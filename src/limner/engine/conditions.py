@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.errors import InputError, UnknownName
 
@@ -20,12 +20,20 @@ Condition: TypeAlias = "Image.Image | Tensor | Sequence[Image.Image]"
 
 def tensor_of(name: str, given: Condition, size: int) -> Tensor:
     """[n, 1 or 3, size, size] in [0, 1]. Square pictures of another size are resized; a tensor is returned unchanged.
-    Raises `InputError` for a picture that is not square, and for a mixture of grey and coloured pictures."""
+    Raises `InputError` for anything but pictures, for one that is not square, and for a mixture of grey and coloured
+    pictures."""
     import torch
+    from PIL import Image
 
     if isinstance(given, torch.Tensor):
         return given[None] if given.ndim == 3 else given
-    images = list(given) if isinstance(given, Sequence) else [given]
+    images: list[Any] = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    others = [type(image).__name__ for image in images if not isinstance(image, Image.Image)]
+    if others:
+        raise InputError(
+            f"the condition {name!r} is a {others[0]}: expected a picture of PIL, one for each prompt, or a tensor "
+            f"[1 or n, 1 or 3, {size}, {size}] in [0, 1]"
+        )
     if not images:
         raise InputError(f"the condition {name!r} has no picture: expected one, or one for each prompt")
     parts = [_pixels(name, image, size) for image in images]

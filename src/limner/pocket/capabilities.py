@@ -10,6 +10,7 @@ from limner.core.capabilities import Bench, Capabilities, Judge
 from . import SIZE, judges
 from .asked import obeyed
 from .corpus import toys
+from .estimators import ESTIMATORS
 from .face_networks import PocketFaces
 from .facts import FACTS
 from .garment_corpus import garments
@@ -125,6 +126,7 @@ CAPABILITIES = Capabilities(
     encoders=_encoders(),
     faces=PocketFaces(encode),
     segmenter=judges.masks,
+    estimators=ESTIMATORS,
     captioner=captions,
     multimodal=str(judges.WEIGHTS / "multimodal"),
     corpus=toys(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -115,6 +116,32 @@ class Segmenter(nn.Module):
         h = self.middle(self.down[1](second))
         for block, beside in zip(self.up, (second, first), strict=True):
             h = block(torch.cat([F.interpolate(h, scale_factor=2.0, mode="nearest"), beside], 1))
+        out: Tensor = F.pixel_shuffle(self.out(h), 2)
+        return out
+
+
+class Depths(nn.Module):
+    """Pictures [B, 3, H, W] in [0, 1] -> logits [B, 1, H, W] of the inverse depth, as a share of the picture's largest.
+
+    A small U-Net (arXiv:1505.04597). H and W are multiples of 16.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int] = (16, 24, 32, 40)) -> None:
+        super().__init__()
+        self.stem = Stem(widths[0])
+        self.down = nn.ModuleList([Block(a, b, 2) for a, b in itertools.pairwise(widths)])
+        self.middle = Block(widths[-1], widths[-1])
+        self.up = nn.ModuleList([Block(b + a, a) for a, b in itertools.pairwise(widths)])
+        self.out = nn.Conv2d(widths[0], 4, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        maps = [self.stem(pixels)]
+        for block in self.down:
+            maps.append(block(maps[-1]))
+        h = self.middle(maps.pop())
+        for block in reversed(self.up):
+            beside = maps.pop()
+            h = block(torch.cat([F.interpolate(h, beside.shape[2:], mode="bilinear"), beside], 1))
         out: Tensor = F.pixel_shuffle(self.out(h), 2)
         return out
 

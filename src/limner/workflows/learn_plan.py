@@ -218,6 +218,7 @@ def _notes(
 ) -> Iterator[str]:
     """Notes about the base, the method and the subject."""
     from limner.core.subject import small_notes
+    from limner.parts.encoders.captions import repeated_content
     from limner.parts.encoders.masks import unseen
 
     if base.distilled:
@@ -230,6 +231,12 @@ def _notes(
     yield from recipe.notes
     yield from notes_of(base, [subject], method, settings, folder)
     yield from small_notes(subject.pictures, base.picture_size)
+    if subject.kind == "style" and (content := repeated_content(base, subject)):
+        yield (
+            f"the base's CLIP names one content ({content!r}) in all {counted(len(subject.pictures), 'picture')} of the style, "
+            "so that content and style cannot be told apart: give pictures of different things, or captions that name what "
+            "each shows"
+        )
     for name in unseen(base, subject) if subject.kind != "style" else ():
         yield f"no toy is visible in {name}; training on a picture without the subject learns its surroundings"
 

@@ -64,7 +64,7 @@ def painting(
     any_base: bool = False,
     hot: Concepts | None = None,
     watch: Callable[[PaintStep], object] | None = None,
-    conditions: Mapping[str, Condition] = MappingProxyType({}),
+    conditions: Mapping[str, Condition | Mapping[str, Where]] = MappingProxyType({}),
     controls: Mapping[str, Path | str] = MappingProxyType({}),
     frames: int = 1,
     motion: Path | str = "",
@@ -82,7 +82,8 @@ def painting(
     `regions` place subjects in the picture: handle, or a plain word of all prompts -> "left" and other words, a box as
     shares of the picture (left, top, right, bottom), or a mask (see `limner.core.regions`); `PaintSettings.compose`
     names how they act. `conditions` are pictures that the base, a concept or one of the `controls` reads, such as
-    {"depth": picture}: one for all prompts, one for each, or one for each frame of a clip. `controls` are the folders
+    {"depth": picture}: one for all prompts, one for each, or one for each frame of a clip. Boxes may be given as the
+    condition "layout", too, in place of `regions`. `controls` are the folders
     of ControlNets and T2I-Adapters by the condition they read, {"depth": folder}. With `frames` above 1, clips are
     painted (`Clip`), by a base or concept with motion modules or by those in the folder `motion`. `sampled_as` gives
     every concept's adapter another way of sampling (`library.swapping.into_source`). `skip` leaves out that many
@@ -96,6 +97,7 @@ def painting(
     settings = settings or PaintSettings()
     if count < 1:
         raise InputError(f"count must be at least 1, not {count}")
+    pictures, regions = _without_layout(conditions, regions)
     known = read_concepts(concepts, hot)
     scales = [scale] * len(known) if isinstance(scale, (int, float)) else list(scale)
     for number in [scale] if isinstance(scale, (int, float)) else scales:
@@ -111,7 +113,7 @@ def painting(
     names = tuple(_handles(adapters))
     story = settings.metadata | {"scale": scale if isinstance(scale, (int, float)) else scales}
     story |= layout.story if layout else {}
-    shown = _conditions(base, conditions, prompts, count, frames)
+    shown = _conditions(base, pictures, prompts, count, frames)
     if shown:
         story |= {"conditions": sorted(shown)}
     seeds_of = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
@@ -139,6 +141,24 @@ def painting(
                     yield Clip(clip[0], prompt, number, names, base.name, metadata, clip)
                 else:
                     yield Picture(clip[0], prompt, number, names, base.name, metadata)
+
+
+LAYOUT = "layout"
+"""Name of the condition that holds regions."""
+
+
+def _without_layout(
+    conditions: Mapping[str, Condition | Mapping[str, Where]], regions: Mapping[str, Where] | None
+) -> tuple[dict[str, Condition], Mapping[str, Where] | None]:
+    """The conditions that are pictures, and the regions, which may stand among the conditions. Raises `InputError`
+    where regions are given twice."""
+    pictures: dict[str, Any] = dict(conditions)
+    if not isinstance(pictures.get(LAYOUT), Mapping):
+        return pictures, regions
+    if regions:
+        raise InputError("regions are given twice, as `regions` and as the condition 'layout': leave one of them out")
+    boxes = pictures.pop(LAYOUT)
+    return pictures, boxes
 
 
 def _conditions(

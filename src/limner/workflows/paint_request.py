@@ -20,6 +20,7 @@ from .events import Event, Message, Note, Paused, PictureSaved, RunDone
 from .opening import choice_for, open_base, plan_memory, read_concept_choices, strange_words_note
 
 if TYPE_CHECKING:
+    from limner.core.base import Base
     from limner.core.concept import Concept
     from limner.core.picture import Picture
     from limner.engine.inpainting import Region
@@ -103,7 +104,7 @@ def painting_arguments(request: PaintRequest, base: Any) -> tuple[dict[str, Any]
         "canvas": canvas,
         "any_base": request.any_base,
         "regions": _regions(request),
-        "conditions": _conditions(request, base.picture_size),
+        "conditions": _conditions(request, base),
         "controls": request.controls,
         "frames": request.frames,
         "motion": request.motion,
@@ -174,7 +175,7 @@ def _check_conditions(request: PaintRequest) -> None:
         )
 
 
-def _conditions(request: PaintRequest, size: int) -> dict[str, Any]:
+def _conditions(request: PaintRequest, base: Base) -> dict[str, Any]:
     """The conditions given as pictures, and those computed from a picture."""
     from limner.core.pixels import to_tensor
     from limner.core.subject import read_picture
@@ -183,8 +184,8 @@ def _conditions(request: PaintRequest, size: int) -> dict[str, Any]:
     conditions: dict[str, Any] = {name: read_picture(file)[0].image for name, file in request.conditions.items()}
     if request.like:
         image: Any = read_picture(request.like)[0].image
-        pixels = to_tensor([image], size)
-        conditions |= {name: computed(name, pixels, dict(request.estimators)) for name in request.computed}
+        pixels, own = to_tensor([image], base.picture_size), base.capabilities.estimators
+        conditions |= {name: computed(name, pixels, request.estimators, own) for name in request.computed}
     return conditions
 
 

@@ -228,6 +228,23 @@ def test_jobs_wait_move_pause_and_end(client: TestClient) -> None:
     assert len(client.get("/api/jobs", params={"state": "queued,running"}).json()["jobs"]) == 2
 
 
+def test_a_job_that_asks_is_answered_by_its_owner(server: Server) -> None:
+    client, database = server.clients["ann"], server.services.database
+    subject = create_subject(client)
+    number = client.post(f"/api/subjects/{subject['id']}/report").json()["job"]
+    assert client.post(f"/api/jobs/{number}/choose", json={"numbers": [0]}).status_code == 400
+    question = {"folder": "page", "keep": 1, "pictures": ["0" * 32, "1" * 32]}
+    with database.session() as session:
+        row = session.get_one(Job, number)
+        row.state, row.progress = "paused", {"choice": question}
+    assert client.get(f"/api/jobs/{number}").json()["progress"]["choice"] == question
+    for body in ({"numbers": [2]}, {"numbers": []}, {"numbers": "0"}, {}):
+        assert client.post(f"/api/jobs/{number}/choose", json=body).status_code == 400
+    assert server.clients["bob"].post(f"/api/jobs/{number}/choose", json={"numbers": [1]}).status_code == 404
+    answer = client.post(f"/api/jobs/{number}/choose", json={"numbers": [1]}).json()
+    assert (answer["state"], answer["progress"]) == ("queued", {"chosen": {"page": [1]}})
+
+
 def read_events(text: str) -> list[dict[str, Any]]:
     blocks = [block for block in text.replace("\r\n", "\n").split("\n\n") if "data: " in block]
     found = []

@@ -10,6 +10,8 @@ import pytest
 
 from limner.apps.jobs.conditions import NONE, Networks, networks_for, read_by
 from limner.apps.jobs.tables import Concept
+from limner.bases.common.loading import facts_of
+from limner.core.wording import listed
 from limner.errors import InputError
 from limner.workflows.requests import BaseChoice
 
@@ -42,9 +44,12 @@ def test_networks_are_added_where_nothing_else_reads_the_condition() -> None:
     assert networks_for(["edges", "source"], [], guide, POCKET, networks) == {"controls": {"edges": "/n/edges"}}
     depth = [concept("uni_controlnet")]
     assert networks_for([], ["depth"], depth, POCKET, networks) == {"estimators": {"depth": "/n/depth"}}
+    # the base's own networks need no folder
+    assert networks_for([], ["segmentation"], depth, POCKET, NONE) == {}
 
 
 def test_a_condition_that_nothing_reads_is_refused_unless_nobody_knows(tmp_path: Path) -> None:
+    computable = listed(("edges", "lines", "source", *facts_of("pocket").estimators))
     with pytest.raises(InputError, match=r"nothing reads the condition 'edges' among pocket, <rex>: they read none"):
         networks_for(["edges"], [], [concept("dreambooth")], POCKET, NONE)
     with pytest.raises(InputError, match=r"learned by uni_controlnet, or start the server .*--control edges=FOLDER"):
@@ -53,6 +58,8 @@ def test_a_condition_that_nothing_reads_is_refused_unless_nobody_knows(tmp_path:
         networks_for(["edges"], [], [], folder(tmp_path, channels=9), NONE)
     with pytest.raises(InputError, match="reads the condition 'mask' beside source"):
         networks_for(["source"], [], [], BaseChoice(name=str(tmp_path)), NONE)
-    with pytest.raises(InputError, match="computes edges, lines, source of a picture, not 'pose'"):
+    with pytest.raises(InputError, match=f"computes {computable} of a picture, not 'pose'"):
         networks_for([], ["pose"], [concept("photoswap")], POCKET, NONE)
+    with pytest.raises(InputError, match="computes edges, lines, source of a picture, not 'depth'"):
+        networks_for([], ["depth"], [], BaseChoice(name=str(tmp_path)), NONE)
     assert networks_for(["edges"], [], [concept("mine.py:method")], POCKET, NONE) == {}

@@ -24,6 +24,7 @@ from limner.apps.jobs.queue import submit, wish
 from limner.apps.jobs.tables import Concept, Conversation, Job, JobEvent, Picture, Reference, Subject, User
 from limner.apps.jobs.turns import _accept
 from limner.apps.jobs.uploads import store
+from limner.apps.jobs.wishes import choose
 from limner.apps.jobs.worker import Worker
 from limner.errors import InputError, UnknownName
 from limner.workflows.events import Event, Message
@@ -229,6 +230,48 @@ def test_another_machine_resumes_from_the_file_store(
     assert job(database, id).checkpoint == {}
     names = {concept.sha256, *(picture.sha256 for picture in subject.pictures)}
     assert set(files.all()) == names
+
+
+@pytest.mark.parametrize("machine", ["the same", "another"])
+def test_a_training_waits_for_a_choice_among_its_pictures(
+    database: Database, files: Files, subject: Subject, make: Make, machine: str
+) -> None:
+    """It shows the pictures, pauses, and goes on with those that were chosen, on whatever machine."""
+    payload = {"subject": subject.id, "settings": {"steps": 3, "choose": "page"}}
+    id = submit(database, owner=subject.owner_id, kind="learn", payload=payload)
+    assert make("first", shares=True).step()
+    asked = job(database, id)
+    assert (asked.state, asked.failure) == ("paused", "")
+    question = asked.progress["choice"]
+    pictures = {row.id: row for row in rows(database, Picture)}
+    assert [pictures[each].prompt for each in question["pictures"]] == [f"picture {k} in <rex>" for k in range(3)]
+    assert all(row.purpose == "sample" and row.owner_id == subject.owner_id for row in pictures.values())
+    assert (question["keep"], question["folder"]) == (2, "page")
+    records = events(database, id)
+    shown = [record["pictures"] for record in records if record["event"] == "choice_needed"]
+    assert shown == [question["pictures"]]
+    assert records[-1] == {"event": "job_paused", "why": "choice"}
+    for wrong in ([], [0, 1, 2], [1, 1], [3], [-1]):
+        with pytest.raises(InputError, match="choose from 1 to 2 different ones of the 3 pictures"):
+            choose(database, id, wrong)
+    assert choose(database, id, [2, 0]) == "queued"
+    with pytest.raises(InputError, match="does not wait for a choice"):
+        choose(database, id, [0])
+    assert make("first" if machine == "the same" else "second", shares=True).step()
+    over = job(database, id)
+    assert (over.state, over.failure) == ("done", "")
+    assert not {"choice", "chosen"} & over.progress.keys()
+    (concept,) = rows(database, Concept)
+    assert total(files, concept) == 2 + 0 + 6
+    assert over.payload == payload
+    assert len(rows(database, Picture)) == 3
+
+
+def test_a_job_without_a_question_takes_no_choice(database: Database, subject: Subject) -> None:
+    id = learn(database, subject)
+    for number in (id, "0" * 32):
+        with pytest.raises(InputError, match="does not wait for a choice"):
+            choose(database, number, [0])
 
 
 def test_pictures_are_stored_as_they_are_painted_and_a_pause_repeats_none(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from limner.core.choices import CHOICE, choice_folder, picture_file
+from limner.errors import ChoiceNeeded
 from limner.workflows import events as ev
 from limner.workflows.controls import Controls
 
@@ -36,6 +38,8 @@ def train(request: Any, *, controls: Controls, open_base: Callable[[Any], Any] |
     done, total = json.loads(checkpoint.read_text()) if request.resume and checkpoint.exists() else (0, 0)
     page.mkdir(parents=True, exist_ok=True)
     yield ev.RunPlanned("fake", request.settings, "pocket", request.out / f"{request.name}.safetensors", page)
+    if request.settings.get("choose") and done == 0:
+        total = chosen(choice_folder(request.settings["choose"]), checkpoint, request.name)
     stopped = False
     while done < steps and not stopped:
         time.sleep(wait)
@@ -59,6 +63,19 @@ def train(request: Any, *, controls: Controls, open_base: Callable[[Any], Any] |
     yield ev.ConceptScored({"F": 0.9, "diagnosis": "balanced"}, "balanced: a line")
     yield ev.CheckDone("the base comes back", True, "bit for bit")
     yield ev.RunDone({"concept": str(path), "cost": cost}, str(path))
+
+
+def chosen(folder: Path, checkpoint: Path, name: str) -> int:
+    """The sum of the numbers that a person chose of three pictures."""
+    checkpoint.write_text("[0, 0]")
+    if not (folder / CHOICE).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(3):
+            picture_file(folder, number).write_bytes(PIXEL)
+        needed = ChoiceNeeded(f"choose at most 2 of the 3 pictures in {folder}")
+        needed.folder, needed.prompts, needed.keep = folder, tuple(f"picture {k} in <{name}>" for k in range(3)), 2
+        raise needed
+    return sum(map(int, (folder / CHOICE).read_text().split()))
 
 
 def paint(request: Any, *, controls: Controls, open_base: Callable[[Any], Any] | None) -> Iterator[ev.Event]:

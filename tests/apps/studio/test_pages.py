@@ -15,10 +15,11 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from limner.apps.api.hardware import hardware
-from limner.apps.jobs.tables import Board, Job
+from limner.apps.jobs.tables import Board, Job, Picture, new_id
 from limner.apps.studio.bench import table_rows
 
 from .conftest import Studio, Two
+from .rows import HOSTILE
 
 PAGES = (
     *("/", "/home/jobs", "/teach", "/jobs", "/jobs/queue", "/concepts", "/concepts?q=re", "/compare", "/paint"),
@@ -190,6 +191,39 @@ def test_a_training_that_made_no_updates_shows_no_curves(studio: Studio) -> None
         done = job.id
     assert "While it learns" not in studio.client.get(f"/jobs/{done}").text
     assert "While it learns" in studio.get("/jobs/{learn}").text
+
+
+def test_pictures_are_chosen_on_the_page_of_their_job(studio: Studio) -> None:
+    """The training of a style that waits for a person's choice goes on with the ticked pictures."""
+    with studio.services.database.session() as session:
+        learn = session.get_one(Job, studio.ids["learn"])
+        sha256 = session.get_one(Picture, studio.ids["picture"]).sha256
+        shown, about = [new_id() for _ in range(3)], {"owner_id": learn.owner_id, "state": "paused"}
+        progress = {"choice": {"folder": "page", "keep": 2, "pictures": shown}}
+        waiting = Job(id=new_id(), kind="learn", payload=learn.payload, progress=progress, **about)
+        session.add(waiting)
+        session.add_all(
+            Picture(
+                id=each, owner_id=learn.owner_id, job_id=waiting.id, sha256=sha256, prompt=HOSTILE, purpose="sample"
+            )
+            for each in shown
+        )
+        place = f"/jobs/{waiting.id}"
+    page = studio.get(place).text
+    assert "at most 2 of 3" in page
+    assert page.count('type="checkbox" name="chosen"') == 3
+    assert all(page.count(f'src="/pictures/{each}/small"') == 1 for each in shown)
+    assert f'action="{place}/resume"' not in page
+    assert HOSTILE not in page
+    assert "http-equiv" not in page
+    for wrong in ([], ["0", "1", "2"], ["7"], ["x"]):
+        answer = studio.post(f"{place}/choose", {"chosen": wrong})
+        assert answer.status_code == 400
+        assert "choose from 1 to 2 different ones of the 3 pictures" in answer.text
+    assert studio.post(f"{place}/choose", {"chosen": ["2", "0"]}).status_code == 303
+    row = studio.row(Job, waiting.id)
+    assert (row.state, row.progress) == ("queued", {"chosen": {"page": [0, 2]}})
+    assert "Learn from these" not in studio.get(place).text
 
 
 def test_the_cost_and_size_of_a_likeness_are_in_words(studio: Studio) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from limner.bases.common.extra_channels import read_by_base
+from limner.bases.common.loading import facts_of
 from limner.core.headers import MERGED
 from limner.core.wording import listed
 from limner.errors import InputError
@@ -30,10 +31,9 @@ class Networks:
     controls: Mapping[str, str] = field(default_factory=dict)
     estimators: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def computed(self) -> tuple[str, ...]:
-        """Conditions that this server computes from a picture."""
-        return tuple(dict.fromkeys((*COMPUTED, *self.estimators)))
+    def computed_for(self, base: str) -> tuple[str, ...]:
+        """Conditions that this server computes from a picture, for paintings on a base of this name."""
+        return tuple(dict.fromkeys((*COMPUTED, *facts_of(base).estimators, *self.estimators)))
 
 
 NONE = Networks()
@@ -64,10 +64,11 @@ def networks_for(
 
     Raises `InputError` for a condition that nothing reads, and for one that this server does not compute.
     """
+    computable = networks.computed_for(choice.name)
     for name in computed:
-        if name not in networks.computed:
+        if name not in computable:
             raise InputError(
-                f"this server computes {listed(networks.computed)} of a picture, not {name!r}: send a picture of it as "
+                f"this server computes {listed(computable)} of a picture, not {name!r}: send a picture of it as "
                 f"the condition {name}"
             )
     wanted = sorted({*given, *computed})

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
-from limner.errors import FileError, LimnerError
+from limner.core.choices import choices_below, write_choice
+from limner.errors import ChoiceNeeded, FileError, LimnerError
 from limner.workflows import events as ev
 from limner.workflows.controls import Controls
 from limner.workflows.requests import BaseChoice, ConverseRequest
@@ -23,7 +24,7 @@ from .conditions import Networks
 from .database import Database
 from .files import Files
 from .heartbeat import AWAY, Heartbeat
-from .layout import lay_out
+from .layout import CHOICES, lay_out
 from .lease import Turns
 from .payloads import Plan, plan
 from .progress import Progress
@@ -66,7 +67,7 @@ class JobRun:
         self.controls = Controls(worker.turns)
         self.progress = Progress(job.progress)
         self._results: Results | None = None  # none before the payload is read
-        self.paused = self.done = False
+        self.paused = self.done = self.asks = False
         self.checkpoint: Mapping[str, Any] = job.checkpoint
         self.heartbeat = Heartbeat(
             self.database, job.id, worker.name, self.controls, lease=worker.lease, pauses=job.kind in PAUSES
@@ -96,6 +97,9 @@ class JobRun:
             self._work(folder)
         except LeaseLost:
             self.heartbeat.ending = "lost"
+        except ChoiceNeeded as choice:
+            self.progress.ask(self.results.asked(choice))
+            self.asks = True
         except LimnerError as error:
             # paths of this machine are nothing to the job's owner
             return str(error).replace(f"{folder.path}/", "")
@@ -113,8 +117,11 @@ class JobRun:
         what = self._planned(folder, again)
         self._results = Results(self.job, what, self.database, self.files, folder.path, num_pictures=self.progress.skip)
         lay_out(self.files, dict(what.files), dict(what.texts))
+        choices = folder.path / CHOICES
+        for name, numbers in self.progress.values.get("chosen", {}).items():
+            write_choice(choices / name, numbers)
         self._record([{"event": "job_started", "worker": self.worker.name, "attempt": self.job.attempts}])
-        with self.worker.bases() as open_base:
+        with self.worker.bases() as open_base, choices_below(choices):
             events = self.worker.run_workflow(what.request, controls=self.controls, open_base=open_base)
             # a workflow is a generator, which the type of `run` does not promise
             with closing(events) as running:  # type: ignore[type-var]
@@ -211,7 +218,7 @@ class JobRun:
         if ending == "cancel":
             self._finish("cancelled")
             return True
-        if not failure and (self.paused or (pausing and not self.done)):
+        if not failure and (self.asks or self.paused or (pausing and not self.done)):
             self._pause(folder)
             return False
         if not failure and not self.done:
@@ -253,7 +260,8 @@ class JobRun:
         if self._results is not None:
             self.progress.end(state)
             self._write_last(state)
-        about = {"why": self.heartbeat.pausing} if state == "paused" else {"failure": failure} if failure else {}
+        why = "choice" if self.asks else self.heartbeat.pausing
+        about = {"why": why} if state == "paused" else {"failure": failure} if failure else {}
 
         def store(session: Session, job: Job) -> Mapping[str, Any] | None:
             # in the transaction of the end, so that a job has one end

@@ -16,8 +16,9 @@ from .access import NotFound, find, may_read_file
 from .files import HASH, Files, hash_of
 from .tables import File, Picture, Reference, Subject, User
 
-INPUTS, OUTPUTS = "in", "out"
-"""Folders in a job's folder: the files that it reads, and those that it writes."""
+INPUTS, OUTPUTS, CHOICES = "in", "out", "choices"
+"""Folders in a job's folder: for the files that it reads, those that it writes, and pictures for a person to choose
+from."""
 SUFFIXES = {"image/jpeg": ".jpg", "image/webp": ".webp", "image/heic": ".heic", "image/heif": ".heif"}
 """Media type of a picture -> suffix of its file; every other picture is decoded as what it is, under ".png"."""
 

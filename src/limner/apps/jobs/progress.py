@@ -20,7 +20,7 @@ class Progress:
     """Collects events for the next transaction, and the state of the work so far."""
 
     def __init__(self, before: Mapping[str, Any]) -> None:
-        self.values: dict[str, Any] = dict(before)
+        self.values: dict[str, Any] = {name: value for name, value in before.items() if name != "choice"}
         self.skip = int(before.get("skip", 0))  # pictures of a job to paint that are stored
         self._events: list[dict[str, Any]] = []
         self._written = 0.0
@@ -62,11 +62,17 @@ class Progress:
                 self.values |= {"eta": 0.0}
         self._events.append(shown)
 
+    def ask(self, question: dict[str, Any]) -> None:
+        """Note that a person is to choose among pictures: the event "choice_needed"."""
+        self.values["choice"] = {name: question[name] for name in ("folder", "keep", "pictures")}
+        self._events.append(question)
+
     def end(self, state: str) -> None:
         """Drop the values that say nothing once the job is in this state."""
         self.values.pop("text", None)
         if state in ("done", "cancelled"):
             self.values.pop("states", None)
+            self.values.pop("chosen", None)
 
     def events(self) -> list[dict[str, Any]]:
         """Take the events that wait to be written."""

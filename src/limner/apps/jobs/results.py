@@ -16,6 +16,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from limner.core.artefact import copy_names
+from limner.core.choices import picture_file
+from limner.errors import ChoiceNeeded
 from limner.workflows import events as ev
 from limner.workflows.requests import PaintRequest
 
@@ -23,7 +25,7 @@ from .concept_rows import add_concepts, concept_id, diagnosis_of, place_states, 
 from .database import Database
 from .files import Files, hash_of
 from .heartbeat import AWAY
-from .layout import OUTPUTS, kept_pictures
+from .layout import CHOICES, OUTPUTS, kept_pictures
 from .made import Made
 from .payloads import Plan
 from .pictures import picture_row
@@ -100,6 +102,16 @@ class Results(Made):
             case _ if record["event"] == "turn_done":
                 record = self._answered(event)
         return {**record, **more}
+
+    def asked(self, choice: ChoiceNeeded) -> dict[str, Any]:
+        """Store the pictures that a person is to choose among, and return the event that shows them."""
+        places = [picture_file(choice.folder, number) for number in range(len(choice.prompts))]
+        ids = [
+            self.store_picture(place, "sample", self.of_file(), prompt=prompt)
+            for place, prompt in zip(places, choice.prompts, strict=True)
+        ]
+        folder = str(choice.folder.relative_to(self.folder / CHOICES))
+        return {"event": "choice_needed", "folder": folder, "keep": choice.keep, "pictures": ids}
 
     def prepare(self) -> None:
         """Store the concepts' files as they are at the end: before the transaction of `end`, which is short."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -52,6 +53,30 @@ def wish(database: Database, job_id: str, what: str) -> str:
             _change(session, job, what, database)
         else:
             raise InputError(f"the job is {job.state}; {what!r} is for a job that runs")
+        return job.state
+
+
+def choose(database: Database, job_id: str, numbers: Sequence[int]) -> str:
+    """Answer a job that waits for a person's choice among pictures, so that it goes on, and return its state then.
+
+    Args:
+        numbers: the places, from 0, of the pictures to keep among those of the job's progress.
+
+    Raises `InputError` for a job that asks for no choice, and for numbers that are none.
+    """
+    with database.session() as session:
+        job = session.scalar(select(Job).where(Job.id == job_id).with_for_update())
+        asked = (job.progress or {}).get("choice") if job is not None and job.state == "paused" else None
+        if job is None or asked is None:
+            raise InputError("the job does not wait for a choice among pictures")
+        count, keep = len(asked["pictures"]), int(asked["keep"])
+        if not 1 <= len(numbers) <= keep or len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(count)):
+            raise InputError(
+                f"choose from 1 to {keep} different ones of the {count} pictures, not {list(numbers)[:20]}"
+            )
+        rest = {name: value for name, value in job.progress.items() if name != "choice"}
+        job.progress = {**rest, "chosen": {**rest.get("chosen", {}), asked["folder"]: sorted(numbers)}}
+        _change(session, job, "resume", database)
         return job.state
 
 

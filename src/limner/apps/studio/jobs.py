@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from limner.apps.api.routes.jobs import job_file
 from limner.apps.api.routes.records import files_of
 from limner.apps.jobs.ordering import move
 from limner.apps.jobs.tables import Concept, Job, Picture, Subject
-from limner.apps.jobs.wishes import wish
+from limner.apps.jobs.wishes import choose, wish
 
 from . import plans
 from .charts import chart, loss_points
@@ -80,7 +81,9 @@ def job_values(session: Session, job: Job) -> dict[str, Any]:
     pictures = pictures_of_job(session, job)
     samples = [each for each in events if each.get("event") == "sample_painted"]
     steps = steps_of(samples, pictures)
-    used = {number for step in steps for number in step["pictures"]}
+    choice = choice_of(job)
+    used = {number for step in steps for number in step["pictures"]} | {*choice.get("pictures", ())}
+    by_id = {each.id: each for each in pictures}
     curve, title = likeness_curve(events, held_out=bool(job.payload.get("hold_out")))
     concepts = list(session.scalars(select(Concept).where(Concept.job_id == job.id, Concept.deleted.is_(None))))
     covers = covers_of(session, concepts)
@@ -89,6 +92,9 @@ def job_values(session: Session, job: Job) -> dict[str, Any]:
         "said": last_words(events),
         "spent": job.seconds,
         "asks": asks_of(job),
+        "choice": {**choice, "pictures": [by_id[each] for each in choice["pictures"] if each in by_id]}
+        if choice
+        else {},
         "loss": chart(loss_points(events), name="Loss", mean=SMOOTHING),
         "likeness": curve,
         "likeness_title": title,
@@ -103,6 +109,11 @@ def job_values(session: Session, job: Job) -> dict[str, Any]:
         "facts": facts_of(job.payload, names),
         "about": links_of(session, job),
     }
+
+
+def choice_of(job: Job) -> dict[str, Any]:
+    """The choice among pictures that a job waits for: the most to keep, and the ids; empty where it waits for none."""
+    return dict((job.progress or {}).get("choice") or {}) if job.state == "paused" else {}
 
 
 def last_words(events: Sequence[Mapping[str, Any]]) -> str:
@@ -126,6 +137,8 @@ def asks_of(job: Job) -> list[Ask]:
         now = [Ask("sample", "Sample now", asked="sample" in asked), Ask("save", "Save now", asked="save" in asked)]
         stop = Ask("stop", "Stop and keep", asked="stop" in asked)
         return [Ask("pause", "Pause", asked="pause" in asked), *([stop, *now] if learns else []), cancel]
+    if choice_of(job):
+        return [cancel]
     if job.state == "paused":
         return [
             Ask("resume", "Resume", main=True),
@@ -278,6 +291,20 @@ def clone(request: Request, job_id: str, form: Form) -> Response:
     settings = plans.changed_settings(form, method, plans.base_of(request))
     payload = {**job.payload, "method": method, "settings": settings, "seed": whole(form, "seed", 0, most=2**31 - 1)}
     return go(request, f"/jobs/{queue_job(request, 'learn', payload, form)}")
+
+
+@router.post("/jobs/{job_id}/choose")
+def choose_pictures(request: Request, job_id: str, form: Form) -> Response:
+    """Keep the ticked pictures of a job that waits for a choice, which goes on with them."""
+    with reading(request) as session:
+        find_own(session, Job, job_id, user_of(request))
+    ticked = [str(each) for each in form.getlist("chosen")]
+    choose(
+        request.app.state.services.database, job_id, [int(each) for each in ticked if re.fullmatch("[0-9]{1,4}", each)]
+    )
+    with writing(request) as session:
+        note(session, request, "job.choose", job_id)
+    return go(request, f"/jobs/{job_id}")
 
 
 @router.post("/jobs/{job_id}/{what}")

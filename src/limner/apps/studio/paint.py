@@ -124,7 +124,7 @@ def page(request: Request, values: dict[str, Any], concepts: list[ConceptView]) 
         samplers=SAMPLERS,
         conditions=[("", "none"), *((name, name) for name in condition_names(config.networks))],
         condition_rows=CONDITION_ROWS,
-        computed=config.networks.computed,
+        computed=config.networks.computed_for(config.base.name),
         readers=[f"{label}: {', '.join(names)}" for label, names in reads if names],
         compose=COMPOSE,
         backgrounds=BACKGROUNDS,
@@ -284,7 +284,8 @@ def regions_of(form: FormData) -> dict[str, str]:
 
 async def conditions_of(request: Request, form: FormData) -> dict[str, Any]:
     """Conditions that are given as pictures, or computed from one."""
-    networks = request.app.state.services.config.networks
+    config = request.app.state.services.config
+    networks, computable = config.networks, config.networks.computed_for(config.base.name)
     options = (("", "none"), *((name, name) for name in condition_names(networks)))
     conditions = kept_conditions(form)
     like = conditions.pop("like", "")
@@ -296,9 +297,9 @@ async def conditions_of(request: Request, form: FormData) -> dict[str, Any]:
             conditions[name] = await keep_picture(request, given.data)
     if upload := await read_picture(request, form, "like_file"):
         like = await keep_picture(request, upload.data)
-    computed = [each for each in form.getlist("computed") if each in networks.computed]
+    computed = [each for each in form.getlist("computed") if each in computable]
     if bool(like) != bool(computed):
-        raise InputError(f"choose the picture and what to compute from it: {' or '.join(networks.computed)}")
+        raise InputError(f"choose the picture and what to compute from it: {' or '.join(computable)}")
     payload: dict[str, Any] = {"conditions": conditions} if conditions else {}
     return payload | ({"like": like, "computed": computed} if like else {})
 

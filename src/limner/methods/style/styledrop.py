@@ -55,7 +55,7 @@ def styledrop(
         style_guidance: strength of the adapters' difference in guidance; -1 is the base without adapters
         pictures: pictures painted for the second round
         chosen: how many of them the second round learns from
-        choose: folder for the pictures, of which a person chooses on its page; empty lets CLIP's text score choose
+        choose: folder of pictures, of which a person chooses on a page ("page" in the studio); empty lets CLIP choose
         sampling_steps: sampling steps of the pictures for the second round
         steps: updates of the first round
         second_steps: updates of the second round; 0 leaves it out

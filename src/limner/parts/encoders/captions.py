@@ -117,6 +117,22 @@ def content_captions(base: Base, style: Subject) -> list[str]:
     return [f"{content} in {{}}" for content in named_contents(base, style.tensor(base.picture_size))]
 
 
+def repeated_content(base: Base, style: Subject) -> str:
+    """The content that CLIP names alike in all pictures of a style; empty where it names several, where there is one
+    picture or a caption, and on a base without a CLIP of texts and pictures.
+
+    base: the base
+    style: the style with its pictures
+    """
+    if len(style.pictures) < 2 or any(picture.caption for picture in style.pictures):
+        return ""
+    try:
+        contents = named_contents(base, style.tensor(base.picture_size))
+    except InputError:
+        return ""
+    return contents[0] if len(set(contents)) == 1 else ""
+
+
 def contents_in(handle: str) -> Callable[[Base], list[str]]:
     """Base -> prompts for pictures of all sorts in a style: "a dog in <sty>".
 

@@ -1,14 +1,20 @@
-"""Conditions computed from pictures: edges by filters, depth by a network opened from a folder."""
+"""Conditions computed from pictures: edges by filters, depth by a network opened from a folder, others by networks of
+the base."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from limner.core.wording import listed
 from limner.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from limner.core.capabilities import Estimator
 
 LOW, HIGH = 0.1, 0.2
 """Thresholds of the gradient, as shares of the largest possible: of a possible edge, and of a certain edge."""
@@ -112,24 +118,32 @@ def _depth_network(folder: Path | str) -> tuple[Any, Any]:
         ) from error
 
 
-def computed(name: str, pixels: Tensor, estimators: dict[str, str] | None = None) -> Tensor:
+def computed(
+    name: str,
+    pixels: Tensor,
+    folders: Mapping[str, str] = MappingProxyType({}),
+    estimators: Mapping[str, Estimator] = MappingProxyType({}),
+) -> Tensor:
     """[n, 1 or 3, H, W] in [0, 1]: a condition of pictures, by its name.
 
     Raises `InputError` for a name that cannot be computed, with the option that supplies it.
 
-    name: "edges"; "lines", which are soft edges; "depth"; or "source", the pictures themselves
+    name: "edges"; "lines", which are soft edges; "source", the pictures themselves; "depth"; or one that the base
+        estimates
     pixels: [n, 3, H, W] in [0, 1]
-    estimators: name of a condition -> folder of the network that estimates it; needed for "depth"
+    folders: name of a condition -> folder of the network that estimates it, for "depth"; it replaces the base's own
+    estimators: name of a condition -> network of the base (`Capabilities.estimators`)
     """
-    given = (estimators or {}).get(name)
     if name == "edges":
         return edges(pixels)
     if name == "lines":
         return soft_edges(pixels)
     if name == "source":
         return pixels
-    if name == "depth" and given:
-        return depth(pixels, given)
+    if name == "depth" and name in folders:
+        return depth(pixels, folders[name])
+    if name in estimators:
+        return estimators[name](pixels)
     if name == "depth":
         raise InputError(
             "depth is computed by a network: open one with --estimator depth=FOLDER (a model of transformers for depth "
@@ -137,6 +151,6 @@ def computed(name: str, pixels: Tensor, estimators: dict[str, str] | None = None
             "such as Depth Anything), or give a picture of it with --condition depth=FILE"
         )
     raise InputError(
-        f"limner computes edges, lines, depth and source of a picture, not {name!r}: give a picture of it with --condition "
-        f"{name}=FILE"
+        f"limner computes {listed(['edges', 'lines', 'source', *dict.fromkeys(('depth', *estimators))])} of a picture, not "
+        f"{name!r}: give a picture of it with --condition {name}=FILE"
     )

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from limner.core.choices import CHOICE, choice_folder, picture_file
 from limner.core.escaping import html, html_page, join_html
 from limner.core.files import write_text
-from limner.errors import InputError
+from limner.errors import ChoiceNeeded, InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from .feedback import Choose
 
-CHOICE = "chosen.txt"
-"""File with the numbers of the pictures to keep."""
 PAGE = "choose.html"
 """Page on which pictures are chosen."""
 SAME = 0.02
@@ -50,20 +49,22 @@ def by_hand(folder: Path | str) -> Choose:
     """Choose the pictures whose numbers a person wrote into `chosen.txt` beside them.
 
     A page, `choose.html`, stands beside the pictures; one clicks pictures on it and saves the file. Without the file
-    the run ends with an `InputError` that asks for it; started again, it samples the same pictures and reads it.
+    the run ends with a `ChoiceNeeded` that asks for it; started again, it samples the same pictures and reads it.
 
     folder: folder for the pictures; each round needs its own
     """
 
     def choose(adapted: Adapted, pixels: Tensor, prompts: Sequence[str], keep: int) -> Sequence[int]:
-        place = Path(folder)
+        place = choice_folder(folder)
         if not (place / CHOICE).is_file():
             _save(place, pixels, prompts, keep)
-            raise InputError(
+            needed = ChoiceNeeded(
                 f"choose at most {keep} of the {len(pixels)} pictures in {place}: open {place / PAGE}, click the good "
                 f"ones and save {CHOICE} there, or write their numbers into {place / CHOICE}, such as 0 3 7; then start "
                 "again (--resume goes on from here)"
             )
+            needed.folder, needed.prompts, needed.keep = place, tuple(prompts), keep
+            raise needed
         _check_same(place, pixels)
         words = (place / CHOICE).read_text(encoding="utf-8").replace(",", " ").split()
         if not all(word.isdecimal() for word in words) or len(words) > keep:
@@ -81,7 +82,7 @@ def _save(folder: Path, pixels: Tensor, prompts: Sequence[str], keep: int) -> No
     from limner.core.pixels import to_images
 
     for k, (image, prompt) in enumerate(zip(to_images(pixels), prompts, strict=True)):
-        Picture(image, prompt, k, (), "", {}).save(folder / f"{k:03}.png", overwrite=True)
+        Picture(image, prompt, k, (), "", {}).save(picture_file(folder, k), overwrite=True)
     write_text(folder / PAGE, page(prompts, keep), overwrite=True)
 
 
@@ -109,12 +110,15 @@ def page(prompts: Sequence[str], keep: int) -> str:
 
 
 def _check_same(folder: Path, pixels: Tensor) -> None:
-    """Raise `InputError` where the pictures in the folder are not those that are sampled now."""
+    """Raise `InputError` where the pictures in the folder are not those that are sampled now. A folder without any, as
+    on another machine, holds the choice alone."""
     from limner.core.pixels import to_tensor
     from limner.core.subject import read_picture
 
+    if not any(picture_file(folder, k).exists() for k in range(len(pixels))):
+        return
     for k, picture in enumerate(pixels.cpu()):
-        path = folder / f"{k:03}.png"
+        path = picture_file(folder, k)
         image = read_picture(path)[0].image if path.is_file() else None
         if image is None or float((to_tensor([image], picture.shape[-1])[0] - picture).abs().mean()) > SAME:
             raise InputError(

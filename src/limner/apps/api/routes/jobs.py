@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Request
+from pydantic import Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from limner.apps.jobs import retention
 from limner.apps.jobs.ordering import move
 from limner.apps.jobs.tables import Job, User
-from limner.apps.jobs.wishes import wish
+from limner.apps.jobs.wishes import choose, wish
 
 from ..errors import not_found
 from ..events import stream_events
@@ -37,6 +38,12 @@ class Place(Fields):
     """The job to stand before; null: the end of the queue."""
 
     before: Id | None = None
+
+
+class Choice(Fields):
+    """A choice among the pictures that a job shows: the places, from 0, of those to keep."""
+
+    numbers: Annotated[list[int], Field(max_length=1000)]
 
 
 @router.post("/jobs", status_code=202)
@@ -149,6 +156,18 @@ async def stream_all(
 ) -> EventSourceResponse:
     """Events of all jobs of the user as they happen; without `after` and `Last-Event-ID`, from now on."""
     return await stream_events(request, work, me, after=_start(last_event_id, after))
+
+
+@router.post("/jobs/{number}/choose")
+def choose_pictures(number: str, choice: Choice, request: Request, work: Work, me: Me) -> Record:
+    """Answer a paused job that waits for a choice: `progress.choice` has the ids of its pictures and the most to
+    keep. It goes on with those."""
+    with work.database.reading() as session:
+        find_own(session, Job, number, me)
+    choose(work.database, number, choice.numbers)
+    with work.database.session() as session:
+        note(session, request, "job.choose", number)
+    return show_job(number, work, me)
 
 
 @router.post("/jobs/{number}/{what}")
