@@ -42,7 +42,13 @@ def test_textual_inversion_is_one_vector_and_leaves_other_prompts_alone(base: An
     assert adapted[0].image.tobytes() == bare[0].image.tobytes()
 
 
-@pytest.mark.parametrize("name", ["textual_inversion", "dreamartist", "neti", "prospect", "gradient_free_ti"])
+MIRRORED = (
+    *("textual_inversion", "dreamartist", "neti", "prospect", "gradient_free_ti", "compositional_inversion"),
+    *("break_a_scene", "perfusion", "infusion"),
+)
+
+
+@pytest.mark.parametrize("name", MIRRORED)
 def test_methods_on_textual_inversions_data_mirror_half_of_the_pictures(base: Any, rex: Subject, name: str) -> None:
     draw = methods()[name](rex, batch=30).stages[0].loss[0].source.prepare(base)
     latents = draw(0, streams(0, 0)).latents

@@ -29,7 +29,10 @@ def test_every_setting_has_a_value_for_full_size_bases_or_is_marked_the_same(nam
     assert checked_settings(function, {}, base="pocket") == own
 
 
-WIDER = ("re_imagen", "suti", "umm_diffusion", "instantbooth", "domain_agnostic", "kim_sod_cnn", "dreamtuner", "elite")
+WIDER = (
+    *("re_imagen", "suti", "umm_diffusion", "instantbooth", "domain_agnostic", "kim_sod_cnn", "dreamtuner", "elite"),
+    "e4t",
+)
 """Methods whose networks, trained once, have widths of their own, which suit the features of a small base."""
 
 

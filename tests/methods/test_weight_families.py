@@ -158,6 +158,24 @@ def test_oft_turns_the_weights_of_attention_and_nothing_else(base: Any, rex: Sub
         assert ((after - before).norm() > 0.1 * before.norm()) == (key in turned), key
 
 
+def test_oft_s_radius_limits_the_turn(base: Any, rex: Subject) -> None:
+    """COFT, asked of the recipe: weights are still only turned, and less."""
+    free, limited = changes_of(base, "oft", rex), changes_of(base, "oft", rex, radius=1e-4)
+    for key in base.projections("attention"):
+        if key in free:
+            before, after = limited[key]
+            assert torch.allclose(after @ after.T, before @ before.T, atol=1e-3), key
+            assert 0 < (after - before).norm() < 0.5 * (free[key][1] - before).norm(), key
+
+
+@pytest.mark.parametrize("name", ["lycoris_locon", "lycoris_loha"])
+def test_alpha_over_rank_scales_the_change(base: Any, rex: Subject, name: str) -> None:
+    one, other = (changes_of(base, name, rex, rank=2, alpha=alpha) for alpha in (1.0, 3.0))
+    for key, (before, after) in one.items():
+        change = other[key][1] - before
+        assert torch.allclose(change, 3 * (after - before), atol=1e-4 * float(change.abs().max()) + 1e-6), key
+
+
 def test_loha_changes_every_layer_by_more_rank_than_its_factors_have(base: Any, rex: Subject) -> None:
     for key, (before, after) in changes_of(base, "lycoris_loha", rex, rank=2).items():
         values = torch.linalg.svdvals((after - before).double())

@@ -45,8 +45,8 @@ def break_a_scene(
     """Two phases, masked denoising, attention on the mask, prior preservation.
 
     The authors learn several subjects from one picture, naming a random part of them at every step; a recipe has one
-    subject, so every step names it. Their settings for a full-size base: 400 steps at 5e-4, then 400 at 2e-6, weights
-    0.01 and 1.
+    subject, so every step names it. Their class images show no class ("a photo at the beach"), here they show the
+    subject's. Their settings for a full-size base: 400 steps at 5e-4, then 400 at 2e-6, weights 0.01 and 1.
 
     Settings:
         word_steps: updates of the word alone

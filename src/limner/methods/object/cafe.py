@@ -26,6 +26,7 @@ from limner.parts.sources import corpus_texts, pairs
         "steps": 200_000,
         "refine_steps": 20_000,
         "lr": 1e-3,
+        "width": 768,
         "batch": 16,
     },
     same=("model", "rank", "explaining"),
@@ -37,6 +38,7 @@ def cafe(
     *,
     model: str = "",
     rank: int = 16,
+    width: int = 384,
     explaining: float = 0.1,
     align_steps: int = 600,
     align_lr: float = 2e-3,
@@ -56,6 +58,7 @@ def cafe(
     Settings:
         model: multimodal model by folder or hub id; empty is the base's own
         rank: rank of the change of the multimodal model; 0 leaves it as it is
+        width: width between the output queries and the conditions
         explaining: weight of the language loss beside the denoiser's
         align_steps: updates of the one-time training to read texts and pictures as the text encoder reads words
         align_lr: learning rate of that alignment
@@ -64,7 +67,7 @@ def cafe(
         lr: learning rate of the first round
         batch: pictures in an update; half as many in the second round
     """
-    writer = query_states(model=model, rank=rank)
+    writer = query_states(model=model, rank=rank, width=width)
     fusion = _fusion(writer, subject)
     how = functools.partial(pairs, named=subject.handle, ground="plain")
     first, second = how(batch=batch), how(batch=max(2, batch // 2), drop_image=0.0, drop_text=0.0, drop_both=0.0)

@@ -33,7 +33,8 @@ def comcat(
 ) -> Recipe:
     """A rare token and the class noun, head-wise low-rank products in every attention layer.
 
-    The authors' settings for a full-size base: rank 2, learning rate 2.5e-3 falling linearly, 500 steps, batch 1.
+    The products start as the base's, where the authors' new layers start at random, and the rate stays, where theirs
+    falls linearly. Their settings for a full-size base: rank 2, learning rate 2.5e-3, 500 steps, batch 1.
 
     Settings:
         rank: columns added to every head

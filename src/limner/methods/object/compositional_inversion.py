@@ -34,10 +34,11 @@ def compositional_inversion(
 ) -> Recipe:
     """Textual Inversion with hidden states near those of the class noun, and spatial inversion while sampling.
 
-    The authors' settings for a full-size base: 3 vectors, learning rate 5e-3, 5000 steps, 0.95 of the loss the anchor's
-    and 0.05 the reconstruction's. Spatial inversion acts where the subject has a region, which the user gives for a
-    picture (`limner paint --region`) or for all (`box`); the authors' boxes come from the user too, or from a small
-    network that reads the prompt, which is left out: it learns from captions with boxes, and no base brings these.
+    The word stands alone in captions; in the authors' code the class noun follows it. Their settings for a full-size
+    base: 3 vectors, learning rate 5e-3, 5000 steps, 0.95 of the loss the anchor's and 0.05 the reconstruction's.
+    Spatial inversion acts where the subject has a region, which the user gives for a picture (`limner paint --region`)
+    or for all (`box`); the authors' boxes come from the user too, or from a small network that reads the prompt, which
+    is left out: it learns from captions with boxes, and no base brings these.
 
     Settings:
         anchor_weight: share of the loss that is the distance to the anchor; 0 is Textual Inversion

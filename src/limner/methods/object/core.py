@@ -17,10 +17,10 @@ from limner.parts.sources import photos
     title="CoRe",
     arxiv="2408.15914",
     scope=("object", "face"),
-    full_size={"word_steps": 6100, "word_lr": 5e-3, "steps": 1000, "lr": 5e-6},
+    full_size={"word_steps": 6100, "word_lr": 2e-2, "steps": 1000, "lr": 5e-6},
     same=("states_weight", "maps_weight", "batch"),
-    source="not published; the word as in Textual Inversion (arXiv:2208.01618), the denoiser as in "
-    "DreamBooth (arXiv:2208.12242)",
+    source="not published; the word as in Textual Inversion (arXiv:2208.01618), at 5e-3 times the batch, the denoiser "
+    "as in DreamBooth (arXiv:2208.12242)",
 )
 def core(
     subject: Subject,

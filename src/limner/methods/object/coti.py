@@ -17,9 +17,16 @@ from limner.parts.sources import PHOTO_TEMPLATES, growing_pool
     title="Controllable Textual Inversion",
     arxiv="2304.05265",
     scope=("object",),
-    full_size={"cycles": 20, "queries": 10, "lr": 5e-3},
-    same=("vectors", "steps", "num_class_pictures", "batch"),
-    source="test_0.sh of jnzju/COTI, which searches the learning rate; updates in a cycle are ours",
+    full_size={
+        "cycles": 20,
+        "queries": 10,
+        "vectors": 8,
+        "steps": 2000,
+        "lr": 5e-4,
+        "num_class_pictures": 1000,
+        "batch": 2,
+    },
+    source="test_0.sh and embedding/embedding.py of jnzju/COTI: the first of the five learning rates that are tried",
 )
 def coti(
     subject: Subject,
@@ -35,8 +42,9 @@ def coti(
     """A stage for every cycle, each scored by a preview; the first sees the subject's pictures alone.
 
     The pool is the subject's (`--pool`); without one it consists of class images painted by the base, none of which
-    shows the subject. The authors query 10 pictures in each of 20 cycles from a web search, and try several learning
-    rates as well.
+    shows the subject. The authors query 10 pictures in each of 20 cycles from a web search, and in each cycle try five
+    learning rates one after the other, for 2,000 updates each. Their aesthetic scores start from a trained predictor;
+    here they start from sharpness beside that of the subject's own pictures.
 
     Settings:
         cycles: number of cycles

@@ -19,8 +19,8 @@ from limner.parts.sources import photos, prior_note
     scope=("object",),
     full_size={"steps": 1000, "lr": 5e-6, "prior_weight": 1.0, "num_class_pictures": 200, "batch": 1},
     same=("kurtosis_weight",),
-    source="DreamBooth's (Sec. 4 of arXiv:2208.12242), to which the term is added; the term's weight is not known to us, "
-    "and the small base's has not been tried on photographs",
+    source="DreamBooth's (Sec. 4 of arXiv:2208.12242), to which the term is added; the term's weight is not known to "
+    "us, and the small base's has not been tried on photographs",
 )
 def diffnat(
     subject: Subject,

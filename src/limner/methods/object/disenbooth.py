@@ -35,7 +35,9 @@ def disenbooth(
     """A rare token and the class noun, low-rank changes of attention, and a vector of each picture that is left out
     when painting.
 
-    The authors' settings for a full-size base: rank 4, learning rate 1e-4, batch 1, 2000 steps, weights 0.01 and 0.001.
+    The authors' image features are as wide as their hidden states of the text; where a base's are not, they are cut, or
+    filled with zeros, on their way past the adapter, whose layers here have no biases. The authors' settings for a
+    full-size base: rank 4, learning rate 1e-4, batch 1, 2000 steps, weights 0.01 and 0.001.
 
     Settings:
         rank: rank of every change

@@ -37,7 +37,7 @@ def disendreamer(
     """DisenBooth with a third run, from the picture's vector alone.
 
     The article's weights are not known: those of DisenBooth are used, and the new term has the weight of the other weak
-    term.
+    term. The picture's vector is DisenBooth's, too.
 
     Settings:
         rank: rank of every change

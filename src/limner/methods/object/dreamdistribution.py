@@ -35,7 +35,8 @@ def dreamdistribution(
     """Learned prompts, read through the normal distribution of their hidden states.
 
     The authors' settings for a full-size base: 32 prompts of 4 vectors, learning rate 1e-3, batch 4, 2000 steps, 4
-    samples of the distribution for every picture (here one), weight 1e-3.
+    samples of the distribution for every picture (here one), weight 1e-3. Vectors start at random, with the deviation
+    of the vocabulary's (theirs: 0.02).
 
     Settings:
         prompts: learned prompts

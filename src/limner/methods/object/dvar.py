@@ -18,9 +18,9 @@ from limner.parts.stops import variance_stop
     title="DVAR",
     arxiv="2302.04841",
     scope=("object",),
-    full_size={"window": 310, "steps": 6100, "lr": 5e-3},
+    full_size={"window": 310, "steps": 6100, "lr": 2e-2},
     same=("ratio", "batch"),
-    source="README of yandex-research/DVAR",
+    source="README and textual_inversion.py of yandex-research/DVAR: a learning rate of 5e-3 times the batch",
 )
 def dvar(
     subject: Subject, *, window: int = 60, ratio: float = 0.15, steps: int = 500, lr: float = 1e-2, batch: int = 4

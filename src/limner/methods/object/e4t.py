@@ -19,15 +19,17 @@ from limner.parts.sources import pairs, photos
     title="E4T",
     arxiv="2302.12228",
     scope=("object", "face", "style"),
-    full_size={"lr": 5e-6, "pretrain_steps": 100_000, "pretrain_lr": 1.6e-5, "batch": 2},
+    full_size={"width": 1280, "lr": 5e-6, "pretrain_steps": 100_000, "pretrain_lr": 1.6e-5, "batch": 2},
     same=("scale", "short_words", "steps", "rank"),
-    source="README of mkshing/e4t-diffusion, which is not the authors'; there 16 pictures an update in tuning as well",
+    source="README and encoder.py of mkshing/e4t-diffusion, which is not the authors'; there 16 pictures an update in "
+    "tuning as well",
 )
 def e4t(
     subject: Subject,
     *,
     scale: float = 0.1,
     short_words: float = 0.01,
+    width: int = 192,
     steps: int = 15,
     lr: float = 2e-3,
     rank: int = 8,
@@ -42,11 +44,13 @@ def e4t(
     whole is a low-rank change, and the encoder knows all classes of its corpus, whose noun each word starts from. They
     train on a picture and itself; here the picture to paint is another of the same subject. The offset's length is
     measured in those of real words. Scale, weights, rates and steps for a full-size base are from
-    mkshing/e4t-diffusion, which is not the authors'.
+    mkshing/e4t-diffusion, which is not the authors'; there each layer of CLIP has a map of its own, and their mean is
+    read, where here one hidden layer reads all of them.
 
     Settings:
         scale: factor of the encoder's output
         short_words: weight of the offset's squared length in the one-time training; ten times as much in tuning
+        width: width of the encoder's hidden layer
         steps: updates
         lr: learning rate
         rank: rank of the low-rank change of attention that is tuned
@@ -54,7 +58,7 @@ def e4t(
         pretrain_lr: learning rate of the one-time training
         batch: pictures in an update; eight times as many in the one-time training
     """
-    making = words_of_pictures(subject, mean_of(clip_classes), noise_aware(scale=scale))
+    making = words_of_pictures(subject, mean_of(clip_classes), noise_aware(width=width, scale=scale))
     word = changed_states(subject.handle, like=subject.noun, making=making, name="e4t")
     offsets, change = changed_weights(multiplied()), low_rank(rank)
     many, own = pairs(batch=8 * batch, named=subject.handle), photos(subject, batch=batch, seen="all")

@@ -26,6 +26,7 @@ DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # depths in CLIP; the token of the fir
     full_size={
         "width": 1024,
         "layers": 3,
+        "rank": 64,
         "steps": 70_000,
         "local_steps": 200_000,
         "lr": 6.4e-5,
@@ -34,7 +35,7 @@ DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # depths in CLIP; the token of the fir
     },
     same=("local",),
     source="train_global.py, train_local.py and their scripts in csyxwei/ELITE: learning rates of 1e-6 and 1e-5 times "
-    "batches of 64 and 32 pictures",
+    "batches of 64 and 32 pictures; the rank is ours",
 )
 def elite(
     subject: Subject,
@@ -42,6 +43,7 @@ def elite(
     local: float = 0.8,
     width: int = 48,
     layers: int = 2,
+    rank: int = 8,
     steps: int = 450,
     local_steps: int = 300,
     lr: float = 1e-3,
@@ -53,14 +55,14 @@ def elite(
 
     The words of the four other depths are there in the first stage alone, to take on what is not the subject. The
     authors train whole copies of the keys and values, here low-rank changes of them; their mappers' layers end in
-    leaky rectifiers, here in GELU; their target is the picture
-    itself, cut to its box, here another picture of the subject; and their pictures are blurred and bent as well as
-    turned and mirrored.
+    leaky rectifiers, here in GELU; their target is the picture itself, cut to its box, here another picture of the
+    subject; and their pictures are blurred and bent as well as turned and mirrored.
 
     Settings:
         local: strength of the details during sampling; 0 leaves them out
         width: width of the mappers' hidden layers
         layers: linear maps of each mapper, 2 or more
+        rank: rank of the changes of keys and values
         steps: updates of the first stage of the one-time training, the word
         local_steps: updates of the second stage, the details
         lr: learning rate of the first stage
@@ -70,7 +72,7 @@ def elite(
     depths = clip_depths(DEPTHS)
     making = words_of_pictures(subject, each_of(depths), words_of_depths(subject.noun, width, layers))
     word = changed_states(subject.handle, like=subject.noun, making=making, name="elite")
-    keys = low_rank(8, "cross_attention_kv", name="elite.keys")
+    keys = low_rank(rank, "cross_attention_kv", name="elite.keys")
     details = local_attention(
         subject, alone(placed(depths)), details_of_depths(width, layers), strength=local, name="elite.local"
     )

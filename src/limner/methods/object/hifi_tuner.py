@@ -37,7 +37,7 @@ def hifi_tuner(
 
     First one vector for all steps, then a shift of it for each. There is no public code: guidance is built from the
     paper's account of it, with DDIM inversion in the place of the pivotal one, and the reference is the subject's first
-    picture.
+    picture. The variant that tunes the whole denoiser too is left out.
 
     Settings:
         vectors: sampling steps that have a vector of their own

@@ -29,8 +29,9 @@ def infusion(
     """Value residuals, learned where the subject is, and the base's own attention during sampling.
 
     The authors' settings for a full-size base: learning rate 0.03, batch 4 accumulated 4 times, 500 steps. Their code
-    differs from their paper (it learns a residual of the key too); this is the paper's. Several subjects in a prompt
-    share one parallel stream, with the class noun of each.
+    differs from their paper (it learns a residual of the key too); this is the paper's. Their masks are CLIPSeg's and
+    soft; here they are the user's, or those of the base's segmenter. Several subjects in a prompt share one parallel
+    stream, with the class noun of each.
 
     Settings:
         outside: weight of the loss outside of the subject

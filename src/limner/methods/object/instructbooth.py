@@ -50,8 +50,9 @@ def instructbooth(
     """The denoiser with prior preservation, then low-rank changes by policy gradient on prompts alone.
 
     The second stage sees no picture of the subject; half of its prompts name it and half only its class. The authors
-    judge by ImageReward and published no code; here CLIP judges, or any function of yours. The low-rank change takes
-    a rate like that of low-rank tuning, since there are few updates: at a tenth of it, the stage moves nothing.
+    judge by ImageReward and published no code; here CLIP judges, or any function of yours. For a rare subject they ask
+    with a description in the name's place, here always with the class noun. The low-rank change takes a rate like that
+    of low-rank tuning, since there are few updates: at a tenth of it, the stage moves nothing.
 
     Settings:
         judge: "clip", or a function (base, pictures, prompts) -> numbers as FILE.py:function

@@ -29,6 +29,7 @@ SHARES = (3, 6, 10, 12)  # channels of each level, in twelfths of the last's
     full_size={
         "width": 1024,
         "channels": 384,
+        "rank": 64,
         "steps": 70_000,
         "local_steps": 200_000,
         "lr": 6.4e-5,
@@ -36,7 +37,7 @@ SHARES = (3, 6, 10, 12)  # channels of each level, in twelfths of the last's
     },
     same=("local", "candidates"),
     source="not found: we read the abstract alone (mdpi.com/2079-9292/12/22/4707); ELITE's (csyxwei/ELITE), "
-    "whose two stages and mapper's width it has; channels are ours",
+    "whose two stages and mapper's width it has; channels and rank are ours",
 )
 def kim_sod_cnn(
     subject: Subject,
@@ -45,6 +46,7 @@ def kim_sod_cnn(
     candidates: int = 3,
     width: int = 256,
     channels: int = 96,
+    rank: int = 8,
     steps: int = 300,
     local_steps: int = 300,
     lr: float = 1e-3,
@@ -62,6 +64,7 @@ def kim_sod_cnn(
         candidates: number of candidates for each picture, of which the nearest to the subject is returned
         width: width of the word mapping's hidden layer
         channels: channels of the last convolution, a multiple of 96
+        rank: rank of the changes of keys and values
         steps: updates of the first stage of the one-time training, the word
         local_steps: updates of the second stage, the details
         lr: learning rate of the one-time training
@@ -69,7 +72,7 @@ def kim_sod_cnn(
     """
     making = words_of_pictures(subject, alone(mean_of(clip_global)), one_word(subject.noun, width))
     word = changed_states(subject.handle, like=subject.noun, making=making, name=NAME)
-    keys = low_rank(8, "cross_attention_kv", name=f"{NAME}.keys")
+    keys = low_rank(rank, "cross_attention_kv", name=f"{NAME}.keys")
     details = local_attention(
         subject,
         pictures_alone(),

@@ -17,10 +17,10 @@ from limner.parts.sources import class_pictures, photos
     title="Lego",
     arxiv="2311.13833",
     scope=("object", "semantic"),
-    full_size={"steps": 6100, "lr": 5e-3},
+    full_size={"steps": 6100, "lr": 2e-2},
     same=("near", "far", "context_weight", "num_class_pictures", "batch"),
     source="not published: sam-motamed/Lego holds a README alone; Textual Inversion's (arXiv:2208.01618), on "
-    "which it stands",
+    "which it stands: a learning rate of 5e-3 times the batch",
 )
 def lego(
     subject: Subject,

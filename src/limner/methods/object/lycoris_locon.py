@@ -18,7 +18,8 @@ from limner.parts.sources import photos
     scope=("object", "style"),
     full_size={"steps": 1000, "lr": 2e-4, "batch": 8},
     same=("rank", "alpha", "layers"),
-    source="lora_config.toml of KohakuBlueleaf/LyCORIS; the number of updates is ours",
+    source="lora_config.toml of KohakuBlueleaf/LyCORIS, whose preset leaves convolutions out; the number of updates "
+    "is ours",
 )
 def lycoris_locon(
     subject: Subject,
@@ -34,7 +35,8 @@ def lycoris_locon(
 
     The library's settings for a full-size base: rank 16, alpha 8, learning rate 2e-4, batch 8. The library trains the
     text encoder too, at the same rate; here it stays as it is, since several subjects' changes can be trained in one
-    pass of the denoiser alone.
+    pass of the denoiser alone. Its example changes attention and feed-forward layers alone and decays weights by 0.1;
+    here convolutions change as well, and nothing decays.
 
     Settings:
         rank: rank of every change

@@ -18,7 +18,8 @@ from limner.parts.sources import photos
     scope=("object", "style"),
     full_size={"steps": 1000, "lr": 2e-4, "batch": 8},
     same=("factor", "layers"),
-    source="lokr_config.toml of KohakuBlueleaf/LyCORIS; the number of updates is ours",
+    source="lokr_config.toml of KohakuBlueleaf/LyCORIS, whose preset leaves convolutions out; the number of updates "
+    "is ours",
 )
 def lycoris_lokr(
     subject: Subject,
@@ -33,7 +34,8 @@ def lycoris_lokr(
 
     The library's settings for a full-size base: factor 6, the second matrix in full, learning rate 2e-4, batch 8. The
     library trains the text encoder too, at the same rate; here it stays as it is, since several subjects' changes can
-    be trained in one pass of the denoiser alone.
+    be trained in one pass of the denoiser alone. Its example changes attention and feed-forward layers alone and decays
+    weights by 0.1; here convolutions change as well, and nothing decays.
 
     Settings:
         factor: the small matrix is at most so large; -1 is up to the square root of each width

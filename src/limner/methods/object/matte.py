@@ -35,8 +35,9 @@ def matte(
 ) -> Recipe:
     """A word whose vector is one of four, by layer and time.
 
-    The authors released no code and no weights. The object's vector is held near the class noun's; of the loss between
-    colour and style, which share layers, only that it exists is known: here it is their squared cosine.
+    The authors released no code and no weights. Their prompts list four tokens; here one handle stands for all of them.
+    The object's vector is held near the class noun's; of the loss between colour and style, which share layers, only
+    that it exists is known: here it is their squared cosine.
 
     Settings:
         keep: attributes to paint with, with commas between them

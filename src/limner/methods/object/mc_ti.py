@@ -20,8 +20,8 @@ from limner.parts.sources import PHOTO_TEMPLATES, joined, photos, prior_note, re
     scope=("object", "multi"),
     full_size={"steps": 3100, "lr": 2e-3},
     same=("classification_weight", "sharpness", "num_class_pictures", "batch"),
-    source="bash_files/train_arg_person.sh and mcti.py of wangkai930418/mc_ti: a learning rate of 5e-4 times 4 accumulated "
-    "steps",
+    source="bash_files/train_arg_person.sh and mcti.py of wangkai930418/mc_ti: a learning rate of 5e-4 times 4 "
+    "accumulated steps",
 )
 def mc_ti(
     subject: Subject,

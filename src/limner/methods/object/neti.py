@@ -26,8 +26,9 @@ def neti(
 ) -> Recipe:
     """A neural word over time and layers, its length that of the class word's vector.
 
-    The authors' settings for a full-size base: learning rate 1e-3 times the batch, batch 2 accumulated 4 times, 1000
-    steps.
+    The head of the input vector has a bias that starts as the class word's vector, so that the word starts near it; the
+    authors start that head at random, and give the other layers biases too. Their settings for a full-size base:
+    learning rate 1e-3 times the batch, batch 2 accumulated 4 times, 1000 steps.
 
     Settings:
         units: hidden units that are used during sampling; fewer are easier to edit, 0 is all

@@ -19,7 +19,8 @@ from limner.parts.sources import prior_note
     scope=("object", "condition"),
     full_size={"radius": 6e-5, "steps": 2000, "lr": 6e-5, "prior_weight": 1.0, "num_class_pictures": 200, "batch": 1},
     same=("blocks",),
-    source="train_dreambooth_oft.sh of Zeju1997/oft, which runs to 10,005 and picks an earlier checkpoint",
+    source="train_dreambooth_oft.sh of Zeju1997/oft, which runs to 2,005 or, in another version, to 10,005 and picks "
+    "an earlier checkpoint",
 )
 def oft(
     subject: Subject,

@@ -39,7 +39,9 @@ def perfusion(
     Settings of open implementations for a full-size base: learning rates 0.006 of the word and 0.03 of the values, bias
     0.75 and temperature 0.1 in training, 400 steps of 16 pictures. The authors take the second moment of hidden states
     over 100,000 captions of LAION; here they are texts of the base's corpus, or captions in everyday words for a base
-    without one.
+    without one. The loss's soft masks are the subject's, or those of the base's segmenter, with `outside` elsewhere, in
+    place of CLIPSeg's. Gates are the same in training and painting, and edits of several concepts add: their bias of
+    painting, global key locking and orthogonal concepts are left out.
 
     Settings:
         bias: how far along the word's direction a state must be for half of the edit

@@ -23,7 +23,9 @@ from limner.parts.sources import PHOTO_TEMPLATES, photos
 def prospect(subject: Subject, *, stages: int = 10, steps: int = 250, lr: float = 3e-3, batch: int = 4) -> Recipe:
     """A new word whose vector a small block makes for every stage of denoising; block and stages learn.
 
-    The authors' settings for a full-size base: 10 stages, learning rate 1e-4, batch 1, 600 steps.
+    In the authors' code a transformer block attends over the start token alone, and its gated feed-forward layer, with
+    dropout, emits the vectors of all stages at once; here the stages share two layers without dropout, and each has an
+    embedding. Their settings for a full-size base: 10 stages, learning rate 1e-4, batch 1, 600 steps.
 
     Settings:
         stages: equal stretches of time, each with a vector of its own

@@ -41,8 +41,9 @@ def re_imagen(
 
     Guidance drops the text at a share of the steps and the neighbours at the others, never both. In prompts the handle
     becomes the class noun, so that the subject's looks come from its pictures alone. The authors train two whole
-    denoisers of Imagen's cascade, in pixels; here the one denoiser changes by low rank. There is no code of theirs: the
-    share, and the probability of a tenth for dropping each condition, could not be verified.
+    denoisers of Imagen's cascade, in pixels, and attend to neighbours once, at the end of the way down; here the one
+    denoiser changes by low rank, and every cross-attention layer attends to the neighbours' states in it. There is no
+    code of theirs: the share, and the probability of a tenth for dropping each condition, could not be verified.
 
     Settings:
         neighbours: pictures to look at, of the corpus in training and of the subject during sampling; 0 is the base

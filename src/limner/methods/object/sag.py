@@ -18,8 +18,8 @@ from limner.parts.modifiers import reference_features
     scope=("object", "face", "style"),
     full_size={"estimate": 4},
     same=("distance", "strength", "begin", "end", "repeats"),
-    source="run_style.sh and style_transfer.py of HanshuYAN/AdjointDPM, which guides the middle 40 of 100 steps, twice "
-    "each",
+    source="run_style.sh and style_transfer.py in img_guided_sampling of HanshuYAN/AdjointDPM, which guides the middle "
+    "40 of 100 steps, twice each",
 )
 def sag(
     subject: Subject,

@@ -36,7 +36,7 @@ def svdiff(
     encoder's weights; here both stay as they are, since several subjects' shifts can be trained in one pass of the
     denoiser alone. Cut-Mix-Unmix (Sec. 3.3) is left out: it shows two subjects in one picture while both are trained,
     and here each subject is trained alone. Concepts of several subjects are attached together, where their changes of
-    a weight add.
+    a weight add. The editing of a single picture by DDIM inversion is left out too.
 
     Settings:
         steps: updates

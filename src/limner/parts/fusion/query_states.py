@@ -33,7 +33,7 @@ class query_states:
 
     model: folder or hub id of the multimodal model; empty is the base's own
     rank: rank of the low-rank change of the language model, which is trained as well
-    width: width of the attention
+    width: width between the two linear maps
     """
 
     interleaved: ClassVar[bool] = False
