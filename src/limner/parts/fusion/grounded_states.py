@@ -66,7 +66,7 @@ class grounded_states:
         import torch
 
         wide, count = self.resampler.width, self.queries
-        into = base.text_features([self.subject.noun], words={}).shape[-1] + 8 * FREQUENCIES
+        into = base.phrase_features([self.subject.noun]).shape[-1] + 8 * FREQUENCIES
 
         def matrix(rows: int, columns: int) -> Tensor:
             return torch.randn(rows, columns, generator=generator) / columns**0.5
@@ -185,5 +185,5 @@ def _phrases(base: Base, nouns: Sequence[str], known: dict[str, Tensor]) -> Tens
     new = sorted(set(nouns) - known.keys())
     if new:
         with torch.no_grad():
-            known.update(zip(new, base.text_features(new, words={}), strict=True))
+            known.update(zip(new, base.phrase_features(new), strict=True))
     return torch.stack([known[noun] for noun in nouns])

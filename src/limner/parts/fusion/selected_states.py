@@ -122,7 +122,7 @@ def _read(base: Base, queries: Sequence[str], known: dict[str, Tensor]) -> Tenso
     new = sorted(set(queries) - known.keys())
     if new:
         with torch.no_grad():
-            known.update(zip(new, base.text_states(new, words={}), strict=True))
+            known.update(zip(new, base.text_states(new, words={})[:, : base.text_positions], strict=True))
     return torch.stack([known[query] for query in queries])
 
 
