@@ -18,7 +18,7 @@ def make_weights(name: str, recipe: Recipe, base: Base) -> Path | None:
     the cache. Returns their file, or None where nothing was trained. A run that is killed continues at the next call.
 
     On full-size bases nothing is trained: that takes days on a large machine, and the error of `shipped` says how to
-    start it.
+    start it. Nor is anything trained for settings that other weights than the default's belong to.
 
     name: the method, or "FILE.py:function"
     recipe: the method's recipe; its stages of pre-training are built again with their default settings
@@ -37,6 +37,8 @@ def make_weights(name: str, recipe: Recipe, base: Base) -> Path | None:
 
     to = cached_weights_path(recipe.weights, base)
     ready = prepared(name, base=base, given={}, to=to)
+    if ready.recipe.weights != recipe.weights:
+        return None
     updates = sum(stage.steps for stage in ready.stages)
     print(
         f"{name} starts from weights that are trained once for {base.name}, and there are none yet: they are "

@@ -73,6 +73,7 @@ class grounded_states:
 
         parameters = {"queries": matrix(count, wide), "phrase.first": matrix(2 * into, into)}
         parameters |= {"phrase.bias": torch.zeros(2 * into), "phrase.second": matrix(count * wide, 2 * into)}
+        parameters |= {"phrase.second_bias": torch.zeros(count * wide)}
         parameters |= {"phrase.norm.weight": torch.ones(wide), "phrase.norm.bias": torch.zeros(wide)}
         return parameters | self.resampler.start(patches, base.states_shape[1], generator)
 
@@ -87,7 +88,7 @@ class grounded_states:
         boxes = boxes.to(phrases)
         grounded = torch.cat([phrases, fourier(boxes.nan_to_num())], -1)
         hidden = F.gelu(F.linear(grounded, own["phrase.first"], own["phrase.bias"]))
-        made = F.linear(hidden, own["phrase.second"]).unflatten(1, learned.shape[1:])
+        made = F.linear(hidden, own["phrase.second"], own["phrase.second_bias"]).unflatten(1, learned.shape[1:])
         made = F.layer_norm(made, made.shape[-1:], own["phrase.norm.weight"], own["phrase.norm.bias"])
         return torch.where(boxes.isnan().any(1)[:, None, None], learned, made)
 
