@@ -205,7 +205,7 @@ def test_fusing_is_two_perceptrons_and_a_norm() -> None:
 
 def _fusing_start(wide: int, features: int) -> dict[str, Tensor]:
     class base:
-        states_shape = (4, wide)
+        states_shape, text_positions = (4, wide), 4
 
         def text_states(self, _: Any, words: Any) -> Tensor:
             return torch.randn(1, 4, wide)

@@ -94,11 +94,11 @@ def test_only_the_query_decides_what_is_selected(base: Any, rex: Subject, shared
     u, s, v = torch.linalg.svd(fit, full_matrices=False)
     own["selected.key"] = (u[:, :64] * s[:64].sqrt()).T
     own["selected.query"] = (v[:64].T * s[:64].sqrt()).T * 20
-    found = selected.attention(own, tokens, query - query.mean(0)).mean(1)[:, 1:]
+    found = selected.attention(own, tokens, query - query.mean(0)).mean((1, 2))[:, 1:]
     share = (found * (inside > 0.1)).sum(1) / found.sum(1)
     chance = (inside > 0.1).float().mean(1)
     assert float(share.mean()) > 3 * float(chance.mean())
-    swapped = selected.attention(own, tokens, (query - query.mean(0)).roll(1, 0)).mean(1)[:, 1:]
+    swapped = selected.attention(own, tokens, (query - query.mean(0)).roll(1, 0)).mean((1, 2))[:, 1:]
     others = (swapped * (inside > 0.1)).sum(1) / swapped.sum(1)
     assert float(share.mean()) > 1.3 * float(others.mean())
 

@@ -177,11 +177,18 @@ class ReadsText(Protocol):
     @property
     def states_shape(self) -> tuple[int, int]: ...
 
+    # number of those rows that are positions of the prompt, which attention reads; further rows hold other values
+    @property
+    def text_positions(self) -> int: ...
+
     # [B, L, D]; further values that a family computes from a prompt are in rows after the tokens (`states.pack`)
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor: ...
 
     # [B, D], comparable with `picture_features`
     def text_features(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor: ...
+
+    # [B, D]: one vector a phrase, of a text encoder; it need not be comparable with `picture_features`
+    def phrase_features(self, phrases: Sequence[str]) -> Tensor: ...
 
 
 class Denoises(Protocol):

@@ -61,16 +61,21 @@ def shipped(name: str, base: Base, *, made_for: str = "") -> dict[str, Tensor]:
         path = next((other for other in others if _is_for(other, made_for)), path)
     if not path.exists():
         raise FileError(
-            f"{name} starts from weights trained for {base.name}, and there are none yet: run "
-            f"`limner pretrain {name} --base …` once"
+            f"{name} starts from weights trained for {base.name}, and there are none yet: run {_command(name)} once"
         )
     header, tensors = read_safetensors(path, what="method's weights")
     if header.get("fingerprint") not in (base.fingerprint, made_for):
         raise WrongBase(
             f"the weights of {name} were trained for a base with fingerprint {header.get('fingerprint')}, this one has "
-            f"{base.fingerprint}: run `limner pretrain {name}` again"
+            f"{base.fingerprint}: run {_command(name)} again"
         )
     return {key: tensor.to(base.device, base.dtype) for key, tensor in tensors.items()}
+
+
+def _command(name: str) -> str:
+    """The command that trains weights; a name behind a dot is of a method's weights for some of its settings."""
+    method, dot, _ = name.partition(".")
+    return f"`limner pretrain {method} --base …`" + (" with the same settings" if dot else "")
 
 
 def mark(name: str, base: Base) -> str:

@@ -21,6 +21,14 @@ from . import peft_folders
 from .blip_diffusion import is_qformer, read_qformer
 from .changes import Change, Found, Report, Told, parted, read_changes, unread_kind
 from .instantid import is_instantid, read_instantid
+from .released_adapters import (
+    is_face_id,
+    is_ms_diffusion,
+    is_ssr_encoder,
+    read_face_id,
+    read_ms_diffusion,
+    read_ssr_encoder,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
 class Imported:
     """The contents of a file."""
 
-    what: str  # "changes", "word", "custom_diffusion", "ip_adapter", "blip_diffusion" or "instantid"
+    what: str  # "changes", "word", "custom_diffusion", or the weights' name: "ip_adapter", "instantid", ...
     report: Report
     concept: Concept | None = None  # None for weights of a method, which are kept beside the base
     weights: Path | None = None
@@ -50,7 +58,8 @@ def import_file(
 ) -> Imported:
     """Read a file of another tool for a base: LoRA, DoRA, LoHa, LoKr and whole differences by the keys of diffusers,
     kohya, LyCORIS and ComfyUI, PEFT's folders, a Textual Inversion embedding (of SDXL also as two files), Custom
-    Diffusion, IP-Adapter's weights, or the folder of a released BLIP-Diffusion or InstantID.
+    Diffusion, the weights of IP-Adapter, IP-Adapter-FaceID and MS-Diffusion, or the folder of a released
+    BLIP-Diffusion, InstantID or SSR-Encoder.
 
     `name` is what prompts will call it, `says` the words it was taught with (its trigger); both default to what the
     file tells. Raises `FileError` for a file with keys that nothing here reads, or that lacks some, unless `partial`;
@@ -60,7 +69,9 @@ def import_file(
     if is_qformer(path):
         return _qformer(path, base, partial, overwrite)
     if is_instantid(path):
-        return _instantid(path, base, partial, overwrite)
+        return _weights("instantid", path, base, read_instantid(path, base), partial, overwrite)
+    if is_ssr_encoder(path):
+        return _weights("ssr_encoder", path, base, read_ssr_encoder(path, base), partial, overwrite)
     if peft_folders.is_folder(path):
         tensors, changes, strength_of = peft_folders.read_folder(path, base)
         metadata: dict[str, str] = {}
@@ -83,6 +94,11 @@ def import_file(
         "says": says,
         "partial": partial,
     }
+    if is_face_id(tensors):
+        found = read_face_id(path, tensors, base)
+        return _weights("ip_adapter.face", path, base, found, partial, overwrite)
+    if is_ms_diffusion(tensors):
+        return _weights("ms_diffusion", path, base, read_ms_diffusion(tensors, base), partial, overwrite)
     if any(key.startswith(("ip_adapter.", "image_proj.")) for key in tensors):
         return _adapter(path, base, tensors, partial, overwrite)
     if word is not None:
@@ -250,13 +266,16 @@ def _fitting(vectors: Tensor) -> Tensor:
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
-    """The tensors of a pickle, which is read without running code: IP-Adapter's two tables, with the names of its
-    safetensors files; an embedding; or a table of tensors, in which older scripts write LoRA and Custom Diffusion."""
+    """The tensors of a pickle, which is read without running code: the tables of IP-Adapter and MS-Diffusion, with the
+    names of safetensors files; an embedding; or a table of tensors, in which older scripts write LoRA and Custom
+    Diffusion."""
     import torch
 
     contents = read_pickle(path)
-    if set(contents) == {"image_proj", "ip_adapter"} and all(isinstance(table, dict) for table in contents.values()):
-        contents = {f"{part}.{key}": tensor for part, table in contents.items() for key, tensor in table.items()}
+    if set(contents) - {"dummy_image_tokens"} in ({"image_proj", "ip_adapter"}, {"image_proj", "ms_adapter"}):
+        tables = {part: table for part, table in contents.items() if isinstance(table, dict)}
+        rest = {name: tensor for name, tensor in contents.items() if name not in tables}
+        contents = {f"{part}.{key}": tensor for part, table in tables.items() for key, tensor in table.items()} | rest
     inner = contents.get("string_to_param")  # an embedding of AUTOMATIC1111
     table = inner if isinstance(inner, dict) else contents
     tensors = {str(key): tensor.detach() for key, tensor in table.items() if torch.is_tensor(tensor)}
@@ -323,12 +342,14 @@ def _qformer(path: Path, base: Base, partial: bool, overwrite: bool) -> Imported
     return Imported("blip_diffusion", report, weights=file)
 
 
-def _instantid(path: Path, base: Base, partial: bool, overwrite: bool) -> Imported:
-    """A released InstantID becomes the weights of `instantid` on this base."""
+def _weights(
+    name: str, path: Path, base: Base, found: tuple[dict[str, Tensor], Report], partial: bool, overwrite: bool
+) -> Imported:
+    """Tensors of a release become the weights that a method starts from on this base."""
     from limner.core.weights import check_import, save_weights
 
-    check_import("instantid", base, overwrite=overwrite)
-    tensors, report = read_instantid(path, base)
+    check_import(name, base, overwrite=overwrite)
+    tensors, report = found
     _refuse(path, report, partial)
-    file = save_weights("instantid", base, tensors, about={"source": path.name}, overwrite=overwrite)
-    return Imported("instantid", report, weights=file)
+    file = save_weights(name, base, tensors, about={"source": path.name}, overwrite=overwrite)
+    return Imported(name, report, weights=file)

@@ -28,7 +28,7 @@ def make_weights(name: str, recipe: Recipe, base: Base) -> Path | None:
     the cache. Returns their file, or None where nothing was trained. A run that is killed continues at the next call.
 
     On full-size bases nothing is trained: that takes days on a large machine, and the error of `shipped` says how to
-    start it.
+    start it. Nor is anything trained for settings that other weights than the default's belong to.
 
     name: the method, or "FILE.py:function"
     recipe: the method's recipe; its stages of pre-training are built again with their default settings
@@ -85,7 +85,9 @@ def _missing(name: str, recipe: Recipe, base: Base) -> Training | None:
     # a recipe without pre-training of its own starts from another method's weights
     if not recipe.pretraining:
         name = recipe.weights
-    return prepared(name, base=base, given={}, to=cached_weights_path(recipe.weights, base))
+    ready = prepared(name, base=base, given={}, to=cached_weights_path(recipe.weights, base))
+    # settings may belong to other weights than the default's
+    return ready if ready.recipe.weights == recipe.weights else None
 
 
 def _announced(ready: Training) -> str:

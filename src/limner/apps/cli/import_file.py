@@ -20,7 +20,8 @@ def add_to(commands: Any) -> None:
         "file",
         type=Path,
         metavar="FILE",
-        help="a LoRA, DoRA, LoHa, LoKr, embedding, Custom Diffusion or IP-Adapter file, or a folder of PEFT or InstantID",
+        help="a LoRA, DoRA, LoHa, LoKr, embedding, Custom Diffusion, IP-Adapter (FaceID too) or MS-Diffusion file, or a "
+        "folder of PEFT, InstantID or SSR-Encoder",
     )
     parser.add_argument(
         "--name",

@@ -69,6 +69,10 @@ class Amused(Family):
             int(tower.model.config.projection_dim), tower.width
         ), tower.width
 
+    @property
+    def text_positions(self) -> int:
+        return self.towers[0].length
+
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, L + rows, D]: hidden states of the second last layer, and the projected end token."""
         out, _ = self._read(self.towers[0], prompts, words, output_hidden_states=True)
@@ -118,7 +122,7 @@ class Amused(Family):
         side, high = (float(n * self._factor) for n in (noised.shape[-1], noised.shape[-2]))
         micro_conditions = states.new_tensor([side, high, 0.0, 0.0, AESTHETIC]).expand(len(noised), -1)
         wide = int(self.towers[0].model.config.projection_dim)
-        sequence, pooled, _ = unpack(states, self.towers[0].length, pooled=wide)
+        sequence, pooled, _ = unpack(states, self.text_positions, pooled=wide)
         out: Tensor = self.denoiser(
             noised[:, 0].long(),
             encoder_hidden_states=sequence,

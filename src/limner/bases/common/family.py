@@ -395,6 +395,12 @@ class Family:
         """Shape (rows, columns) of a prompt's hidden states."""
         return self.towers[0].length, self.towers[0].width
 
+    @property
+    def text_positions(self) -> int:
+        """Number of rows of a prompt's hidden states that are positions of the prompt. Rows after them, where a family
+        has some, hold a global vector or a mask (`states.pack`)."""
+        return self.states_shape[0]
+
     def _read(
         self, tower: Tower, prompts: Sequence[str], words: Mapping[str, Tensor], **more: Any
     ) -> tuple[Any, Tensor]:
@@ -459,6 +465,10 @@ class Family:
             f"this method compares texts with pictures through the CLIP of the base's text encoder; {self.name} "
             f"({self.family}) does not read prompts through a single CLIP"
         )
+
+    def phrase_features(self, phrases: Sequence[str]) -> Tensor:
+        """[B, D]: one vector a phrase, here its global CLIP embedding."""
+        return self.text_features(phrases, words={})
 
     # ------------------------------------------------------------------------------------------------------ sampling
 

@@ -378,6 +378,13 @@ def image_sites(base: Base) -> dict[int, str]:
     return {2 * k + 1: name for k, name in enumerate(name for name in listed if name in sites)}
 
 
+def attention_sites(base: Base) -> dict[int, str]:
+    """IP-Adapter's number -> attention layer of the denoiser, self-attention among them."""
+    known = {site.name for site in base.sites}
+    listed = [name.removesuffix(".processor") for name in base.module("denoiser").attn_processors]  # type: ignore[union-attr]
+    return dict(enumerate(name for name in listed if name in known))
+
+
 def custom_diffusion_names(base: Base) -> dict[str, str]:
     """Name of a weight in diffusers' Custom Diffusion files -> our name, for keys, values, queries and outputs."""
     names = {}

@@ -43,9 +43,13 @@ class Flux(Flow, Family):
 
     @property
     def states_shape(self) -> tuple[int, int]:
-        return self.towers[0].length + rows_of(
+        return self.text_positions + rows_of(
             int(self.denoiser.config.pooled_projection_dim), wide := int(self.denoiser.config.joint_attention_dim)
         ), wide
+
+    @property
+    def text_positions(self) -> int:
+        return self.towers[0].length
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """T5's hidden states and CLIP's global vector, [B, L + rows, D]."""
@@ -55,7 +59,7 @@ class Flux(Flow, Family):
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         wide = int(self.denoiser.config.pooled_projection_dim)
-        sequence, pooled, _ = unpack(states, self.towers[0].length, pooled=wide)
+        sequence, pooled, _ = unpack(states, self.text_positions, pooled=wide)
         high, side = noised.shape[-2] // 2, noised.shape[-1] // 2
         context.text_places = sequence.shape[1]
         scale = TEACHING_GUIDANCE if context.guidance is None else context.guidance

@@ -29,9 +29,11 @@ class PixArt(Diffusion, Family):
 
     @property
     def states_shape(self) -> tuple[int, int]:
-        return (length := self.towers[0].length) + rows_of(
-            length, wide := int(self.towers[0].model.config.d_model)
-        ), wide
+        return (length := self.text_positions) + rows_of(length, wide := int(self.towers[0].model.config.d_model)), wide
+
+    @property
+    def text_positions(self) -> int:
+        return self.towers[0].length
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, L + rows, D]: hidden states, and the mask of positions that hold text in the last rows."""
@@ -39,7 +41,7 @@ class PixArt(Diffusion, Family):
         return pack(out.last_hidden_state, mask=mask).to(self.dtype)
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
-        sequence, _, mask = unpack(states, self.towers[0].length, masked=True)
+        sequence, _, mask = unpack(states, self.text_positions, masked=True)
         assert mask is not None
         most = longest(mask)
         out: Tensor = self.denoiser(

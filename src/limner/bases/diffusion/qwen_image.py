@@ -71,9 +71,13 @@ class QwenImage(Flow, Family):
 
     @property
     def states_shape(self) -> tuple[int, int]:
-        return (length := self.towers[0].length - self.skips) + rows_of(
+        return (length := self.text_positions) + rows_of(
             length, wide := int(self.denoiser.config.joint_attention_dim)
         ), wide
+
+    @property
+    def text_positions(self) -> int:
+        return self.towers[0].length - self.skips
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, L + rows, D]: hidden states, and the mask of positions that hold text in the last rows."""
@@ -85,7 +89,7 @@ class QwenImage(Flow, Family):
         return [place - self.skips for place in super().word_places(prompt, word, words=words)]
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
-        sequence, _, mask = unpack(states, self.towers[0].length - self.skips, masked=True)
+        sequence, _, mask = unpack(states, self.text_positions, masked=True)
         assert mask is not None
         most = longest(mask)
         sequence, mask = sequence[:, :most], mask[:, :most]

@@ -51,6 +51,10 @@ class Sana(Flow, Family):
     def states_shape(self) -> tuple[int, int]:
         return PLACES + rows_of(PLACES, wide := self.towers[0].width), wide
 
+    @property
+    def text_positions(self) -> int:
+        return PLACES
+
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, L + rows, D]: hidden states, and the mask of positions that hold text in the last rows."""
         instructed, bare = self.towers

@@ -39,9 +39,13 @@ class StableDiffusion3(Flow, Family):
 
     @property
     def states_shape(self) -> tuple[int, int]:
-        return self.towers[0].length + T5_PLACES + rows_of(
+        return self.text_positions + rows_of(
             int(self.denoiser.config.pooled_projection_dim), wide := int(self.denoiser.config.joint_attention_dim)
         ), wide
+
+    @property
+    def text_positions(self) -> int:
+        return self.towers[0].length + T5_PLACES
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """Hidden states of CLIP and T5, and the global vector: [B, 77 + 256 + rows, D]."""
@@ -66,7 +70,7 @@ class StableDiffusion3(Flow, Family):
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         wide = int(self.denoiser.config.pooled_projection_dim)
-        sequence, pooled, _ = unpack(states, self.towers[0].length + T5_PLACES, pooled=wide)
+        sequence, pooled, _ = unpack(states, self.text_positions, pooled=wide)
         attention_arguments = {"run": context}
         out: Tensor = self.denoiser(
             noised,

@@ -32,9 +32,13 @@ class StableDiffusionXL(Diffusion, Family):
 
     @property
     def states_shape(self) -> tuple[int, int]:
-        return self.towers[0].length + rows_of(
+        return self.text_positions + rows_of(
             int(self.towers[1].model.config.projection_dim), wide := sum(self.word_widths)
         ), wide
+
+    @property
+    def text_positions(self) -> int:
+        return self.towers[0].length
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, L + 1, D1 + D2]: hidden states, and the global vector in the last row."""
@@ -45,13 +49,20 @@ class StableDiffusionXL(Diffusion, Family):
             states = states * torch.tensor([[[bool(prompt)]] for prompt in prompts], device=states.device)
         return states
 
+    def phrase_features(self, phrases: Sequence[str]) -> Tensor:
+        """[B, D]: the hidden state of the end token in the first text encoder, after its last norm."""
+        states = self._read(self.towers[0], phrases, {})[0].last_hidden_state
+        ends = [1 + self.num_tokens(phrase, words={}) for phrase in phrases]
+        found: Tensor = states[torch.arange(len(ends), device=states.device), ends]
+        return found
+
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         """[B, C, h, w] -> [B, C, h, w], conditioned on the size of an uncropped picture (Sec. 2.2)."""
         side = float(noised.shape[-1] * self._factor)
         high = float(noised.shape[-2] * self._factor)
         sizes = noised.new_tensor([high, side, 0.0, 0.0, high, side]).expand(len(noised), -1)
         wide = int(self.towers[1].model.config.projection_dim)
-        sequence, pooled, _ = unpack(states, self.towers[0].length, pooled=wide)
+        sequence, pooled, _ = unpack(states, self.text_positions, pooled=wide)
         x, about = self._filled(noised, context), {"text_embeds": pooled, "time_ids": sizes}
         arguments = with_residuals(
             x,

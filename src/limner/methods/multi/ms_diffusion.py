@@ -45,7 +45,7 @@ def ms_diffusion(
     tokens, which the background reads and whose output they set to zero, are left out. The authors' pairs are frames of
     videos with up to four subjects, and their boxes come from a detector; here they are pictures of one subject, and
     the box of its mask. A subject without a region is located by its noun's attention in the step before, in the
-    authors' code by the mean over all steps so far.
+    authors' code by the mean over all steps so far; in the first steps it is read everywhere, in their code nowhere.
 
     Settings:
         scale: strength of the image branch; 0 is the base

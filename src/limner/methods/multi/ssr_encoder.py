@@ -21,15 +21,16 @@ DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6)
     title="SSR-Encoder",
     arxiv="2312.16272",
     scope=("multi", "object", "face"),
-    full_size={"scale": 0.65, "drop_text": 0.8, "lr": 5e-05, "steps": 100000},
-    same=("batch", "width", "consistency"),
-    source="train.sh, train.py and infer_text.py of Xiaojiu-z/SSR_Encoder; steps and the selecting width are ours",
+    full_size={"scale": 0.65, "width": 512, "heads": 8, "drop_text": 0.8, "lr": 5e-05, "steps": 100000},
+    same=("batch", "consistency"),
+    source="train.sh, train.py, infer_text.py and ssr_encoder.py of Xiaojiu-z/SSR_Encoder; steps are ours",
 )
 def ssr_encoder(
     subject: Subject,
     *,
     scale: float = 1.0,
     width: int = 64,
+    heads: int = 0,
     consistency: float = 0.001,
     drop_text: float = 0.5,
     steps: int = 1000,
@@ -43,18 +44,20 @@ def ssr_encoder(
     class, so that only the query tells the two apart; the authors' pictures show several things already. Their target
     is the reference image itself, here it is another picture of the subject. A mask as the query is left out, and masks
     of the subject are not used. Several subjects in one prompt each have their own attention, and the outputs are
-    added; the authors read all features in one attention.
+    added; the authors read all features in one attention. The negative branch reads nothing of the references; theirs
+    reads a blank picture by an empty query.
 
     Settings:
         scale: strength of the image branch; 0 is the base
-        width: width of the queries and keys that select patches
+        width: width of the queries and keys that select patches, a multiple of the heads
+        heads: attention heads that select patches, in the form of the authors' code; 0 is one, in the paper's form
         consistency: weight of the loss that keeps the features near the query
         drop_text: share of rows in pre-training with reference images and without a caption
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training
     """
-    selected = selected_states(subject, each_of(clip_depths(DEPTHS)), width)
+    selected = selected_states(subject, each_of(clip_depths(DEPTHS)), width, heads)
     fusion = decoupled_cross_attention(subject, clip_global, scale=scale, states=selected)
     shown = pairs(batch=batch, ground="shared", drop_image=0.05, drop_text=drop_text, drop_both=0.05)
     return Recipe(

@@ -114,8 +114,7 @@ def clip_last(base: Base, pixels: Tensor) -> Tensor:
 
 
 def clip_before_last(base: Base, pixels: Tensor) -> Tensor:
-    """[B, L, D]: CLIP's class and patch tokens at 0.95 of its depth: one layer before the last in encoders of up to 20
-    layers.
+    """[B, L, D]: CLIP's class and patch tokens one layer before the last.
 
     base: the base, with an image encoder
     pixels: [B, 3, H, W] in [0, 1]
@@ -123,7 +122,7 @@ def clip_before_last(base: Base, pixels: Tensor) -> Tensor:
     import torch
 
     with torch.no_grad():
-        return base.picture_states(pixels, (0.95,))
+        return base.picture_states(pixels, (0.999,))  # shares of the depth are rounded down to a layer
 
 
 def unplaced_patches(base: Base, pixels: Tensor) -> Tensor:

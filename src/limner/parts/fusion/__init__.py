@@ -25,7 +25,7 @@ from .last_tokens import last_tokens
 from .layered_attention import layered_attention
 from .level_tokens import content_adapter, level_tokens
 from .local_attention import details_of_depths, local_attention
-from .looked_tokens import looked_tokens
+from .looked_tokens import face_tokens, looked_tokens
 from .masked_identities import masked_identities, stacked_tokens
 from .multimodal_features import feature_regression, multimodal_features
 from .multimodal_states import states_of_multimodal
@@ -75,6 +75,7 @@ __all__ = [
     "embedding_regression",
     "explain",
     "explanation",
+    "face_tokens",
     "feature_nerf",
     "feature_regression",
     "few_to_many",

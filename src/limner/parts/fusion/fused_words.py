@@ -174,7 +174,7 @@ def fusing_start(base: Base, features: int, generator: Generator) -> dict[str, T
 
     wide = base.states_shape[1]
     with torch.no_grad():
-        usual = base.text_states(["a photo of a person"], words={}).float()[0, 1:].cpu()
+        usual = base.text_states(["a photo of a person"], words={}).float()[0, 1 : base.text_positions].cpu()
 
     def matrix(out: int, into: int) -> Tensor:
         return torch.randn(out, into, generator=generator) / into**0.5

@@ -66,13 +66,14 @@ class grounded_states:
         import torch
 
         wide, count = self.resampler.width, self.queries
-        into = base.text_features([self.subject.noun], words={}).shape[-1] + 8 * FREQUENCIES
+        into = base.phrase_features([self.subject.noun]).shape[-1] + 8 * FREQUENCIES
 
         def matrix(rows: int, columns: int) -> Tensor:
             return torch.randn(rows, columns, generator=generator) / columns**0.5
 
         parameters = {"queries": matrix(count, wide), "phrase.first": matrix(2 * into, into)}
         parameters |= {"phrase.bias": torch.zeros(2 * into), "phrase.second": matrix(count * wide, 2 * into)}
+        parameters |= {"phrase.second_bias": torch.zeros(count * wide)}
         parameters |= {"phrase.norm.weight": torch.ones(wide), "phrase.norm.bias": torch.zeros(wide)}
         return parameters | self.resampler.start(patches, base.states_shape[1], generator)
 
@@ -87,7 +88,7 @@ class grounded_states:
         boxes = boxes.to(phrases)
         grounded = torch.cat([phrases, fourier(boxes.nan_to_num())], -1)
         hidden = F.gelu(F.linear(grounded, own["phrase.first"], own["phrase.bias"]))
-        made = F.linear(hidden, own["phrase.second"]).unflatten(1, learned.shape[1:])
+        made = F.linear(hidden, own["phrase.second"], own["phrase.second_bias"]).unflatten(1, learned.shape[1:])
         made = F.layer_norm(made, made.shape[-1:], own["phrase.norm.weight"], own["phrase.norm.bias"])
         return torch.where(boxes.isnan().any(1)[:, None, None], learned, made)
 
@@ -185,5 +186,5 @@ def _phrases(base: Base, nouns: Sequence[str], known: dict[str, Tensor]) -> Tens
     new = sorted(set(nouns) - known.keys())
     if new:
         with torch.no_grad():
-            known.update(zip(new, base.text_features(new, words={}), strict=True))
+            known.update(zip(new, base.phrase_features(new), strict=True))
     return torch.stack([known[noun] for noun in nouns])

@@ -73,7 +73,7 @@ class grounding:
         given = under(prefix, stored)
         features = looked_at(base, self.subject, self.look, given, "features") if self.look else None
         with torch.no_grad():
-            content = features if features is not None else base.text_features([self.subject.noun], words={})
+            content = features if features is not None else base.phrase_features([self.subject.noun])
         sites = grounding_sites(base)
         own = taken(self._start(base, sites, content.shape[-1], generator), given, base, what="the grounding")
         live = Live(prefixed(prefix, own if features is None else {**own, "features": features}))
@@ -264,5 +264,5 @@ def noun_embeddings(base: Base, nouns: Sequence[str], known: dict[str, Tensor]) 
     new = sorted(set(nouns) - known.keys())
     if new:
         with torch.no_grad():
-            known.update(zip(new, base.text_features(new, words={}), strict=True))
+            known.update(zip(new, base.phrase_features(new), strict=True))
     return torch.stack([known[noun] for noun in nouns])[:, None]

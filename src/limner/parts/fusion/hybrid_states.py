@@ -72,7 +72,7 @@ class hybrid_states:
         start |= perceptron_start("prior", image, self.hidden, image, generator, spread=1 / image**0.5)
         own = {**taken(start, stored, base, what="the hybrid condition"), FEATURES: features}
         with torch.no_grad():
-            nothing = base.text_states([""], words={})[0]
+            nothing = base.text_states([""], words={})[0, : base.text_positions]
 
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
             seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))

@@ -143,7 +143,7 @@ class instance_shading:
         def matrix(out: int, into: int) -> Tensor:
             return torch.randn(out, into, generator=generator) / into**0.5
 
-        text, inner = base.text_features([self.subject.noun], words={}).shape[-1], 64
+        text, inner = base.phrase_features([self.subject.noun]).shape[-1], 64
         start = perceptron_start("shared.phrase", text, inner, inner, generator)
         start |= perceptron_start("shared.picture", seen, inner, self.tokens * inner, generator)
         start |= perceptron_start("shared.box", POSITIONS, inner, inner, generator)
@@ -256,7 +256,8 @@ class _Phrases:
         new = sorted(set(phrases) - self.known.keys())
         if new:
             with torch.no_grad():
-                made = self.base.text_states(new, words={}), self.base.text_features(new, words={})
+                read = self.base.text_states(new, words={})[:, : self.base.text_positions]
+                made = read, self.base.phrase_features(new)
             self.known.update(zip(new, zip(*made, strict=True), strict=True))
         states, embeddings = zip(*(self.known[phrase] for phrase in phrases), strict=True)
         return torch.stack(states), torch.stack(embeddings)

@@ -46,7 +46,7 @@ class last_tokens:
 
         features, wide = looked_at(base, self.subject, self.look, stored, FEATURES), base.states_shape[1]
         with torch.no_grad():
-            nothing = base.text_states([""], words={})[0]
+            nothing = base.text_states([""], words={})[0, : base.text_positions]
         start = perceptron_start("face", features.shape[-1], self.hidden, self.count * wide, generator, spread=0.3)
         start["usual"] = nothing[-self.count :].float().cpu()
         own = {**taken(start, stored, base, what="the tokens of a face"), FEATURES: features}

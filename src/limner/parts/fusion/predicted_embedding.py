@@ -228,7 +228,7 @@ def embedding_regression(
         ]
         made = part.predict(base, own, prompts, shown).float()
         far = ((made - wanted).square().sum(-1) / wanted.square().sum(-1)).mean()
-        near = _unit(made) @ _unit(captions).T / temperature
+        near = F.normalize(made, dim=-1) @ F.normalize(captions, dim=-1).T / temperature
         same = torch.tensor([[a == b for b in prompts] for a in prompts], device=near.device)
         target = same.float() / same.sum(1, keepdim=True)
         both = F.cross_entropy(near, target) + F.cross_entropy(near.T, target)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from limner.core.recipe import Objective
+from limner.core.types import split
 from limner.errors import InputError
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.modifiers.parameters import taken
@@ -33,14 +34,20 @@ class selected_states:
     pre-training, that of each row. Patches of several references are searched together. Patch tokens are normalised
     first, without parameters. Rows without references have states of zeros, and so values of zero.
 
+    As released (`heads` above 0), attention has several heads, patch tokens are not normalised, values have the width
+    of the queries, a map of each depth's own makes states of them, and one learned norm follows:
+    S_k = LN(W_o^k [A_h W_v^k,h z_k]_h).
+
     subject: the subject; its noun is the query, its pictures the references
     look: references -> patch tokens [B, R, L, depths, D], the full depth first
-    width: width of the queries and keys that select patches
+    width: width of the queries and keys that select patches; a multiple of `heads`
+    heads: attention heads of the released form; 0 is the paper's form
     """
 
     subject: Subject
     look: Look
     width: int = 64
+    heads: int = 0
 
     def __call__(
         self, base: Base, stored: Mapping[str, Tensor], generator: Generator
@@ -60,19 +67,30 @@ class selected_states:
         return {**parameters, FEATURES: features}, make
 
     def attention(self, own: Mapping[str, Tensor], tokens: Tensor, query: Tensor) -> Tensor:
-        """[B, L_text, R * L]: the share of each patch, for patch tokens [B, R, L, depths, D] and a query [B, L_text,
-        C]."""
-        patches = _normalised(tokens[..., 0, :]).flatten(1, 2)  # [B, R * L, D]
-        asked, offered = query @ own["selected.query"].T, patches @ own["selected.key"].T
-        return (asked @ offered.mT * self.width**-0.5).softmax(-1)
+        """[B, heads, L_text, R * L]: the share of each patch, for patch tokens [B, R, L, depths, D] and a query [B,
+        L_text, C]; the paper's form has one head."""
+        patches = self._seen(tokens[..., 0, :]).flatten(1, 2)  # [B, R * L, D]
+        asked, offered = (
+            split(x, self.heads or 1) for x in (query @ own["selected.query"].T, patches @ own["selected.key"].T)
+        )
+        return (asked @ offered.mT * asked.shape[-1] ** -0.5).softmax(-1)
 
     def scales(self, own: Mapping[str, Tensor], tokens: Tensor, query: Tensor) -> Tensor:
         """[depths, B, L_text, C]: S_k of every depth."""
         import torch
+        import torch.nn.functional as F
 
         shares = self.attention(own, tokens, query)
-        depths = _normalised(tokens).flatten(1, 2).unbind(2)  # each [B, R * L, D]
-        return torch.stack([shares @ (z @ own[f"selected.value.{k}"].T) for k, z in enumerate(depths)])
+        depths = self._seen(tokens).flatten(1, 2).unbind(2)  # each [B, R * L, D]
+        values = (split(z @ own[f"selected.value.{k}"].T, self.heads or 1) for k, z in enumerate(depths))
+        states = [(shares @ value).transpose(1, 2).flatten(2) for value in values]
+        if not self.heads:
+            return torch.stack(states)
+        made = torch.stack([state @ own[f"selected.out.{k}"].T for k, state in enumerate(states)])
+        return F.layer_norm(made, made.shape[-1:], own["selected.norm.weight"], own["selected.norm.bias"])
+
+    def _seen(self, tokens: Tensor) -> Tensor:
+        return tokens if self.heads else _normalised(tokens)
 
     def _start(self, base: Base, depths: int, dim: int, generator: Generator) -> dict[str, Tensor]:
         import torch
@@ -82,8 +100,13 @@ class selected_states:
         def matrix(out: int, into: int) -> Tensor:
             return torch.randn(out, into, generator=generator) / into**0.5
 
-        values = {f"selected.value.{k}": matrix(wide, dim) for k in range(depths)}
-        return {"selected.query": matrix(self.width, wide), "selected.key": matrix(self.width, dim), **values}
+        inner = self.width if self.heads else wide
+        start = {"selected.query": matrix(self.width, wide), "selected.key": matrix(self.width, dim)}
+        start |= {f"selected.value.{k}": matrix(inner, dim) for k in range(depths)}
+        if self.heads:
+            start |= {f"selected.out.{k}": matrix(wide, inner) for k in range(depths)}
+            start |= {"selected.norm.weight": torch.ones(wide), "selected.norm.bias": torch.zeros(wide)}
+        return start
 
     def _queries(self, run: Pass, rows: int) -> Sequence[str]:
         nouns = run.references.nouns if run.references is not None else ()
@@ -122,7 +145,7 @@ def _read(base: Base, queries: Sequence[str], known: dict[str, Tensor]) -> Tenso
     new = sorted(set(queries) - known.keys())
     if new:
         with torch.no_grad():
-            known.update(zip(new, base.text_states(new, words={}), strict=True))
+            known.update(zip(new, base.text_states(new, words={})[:, : base.text_positions], strict=True))
     return torch.stack([known[query] for query in queries])
 
 

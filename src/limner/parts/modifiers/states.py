@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from limner.core.types import Live
-from limner.errors import PromptError
+from limner.errors import InputError, PromptError
 
 from .parameters import prefixed, taken, under
 
@@ -143,9 +143,11 @@ def other_words(run: Pass, row: int, site: int = 0, *, but: str = "") -> dict[st
 def read_beside(
     base: Base, texts: Sequence[str], words: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]], run: Pass
 ) -> Tensor:
-    """[texts, L, D]: hidden states of texts with these tokens and with other tokens of each text's own.
+    """[texts, L, D]: hidden states of texts with these tokens and with other tokens of each text's own, at each
+    position, as attention reads them.
 
-    Residuals of the other tokens are added, as the run has them.
+    Residuals of the other tokens are added, as the run has them. A global vector that a base computes from a prompt as
+    well is left as it is: it is that of the prompt with the vectors that the text encoder itself reads for the tokens.
 
     base: the base
     texts: the prompts
@@ -169,7 +171,7 @@ def read_beside(
         states = base.text_states(renamed_texts, words=every)
     except PromptError as error:  # a text that is too long: with the tokens as the prompt has them
         raise PromptError(re.sub(r"(?:\.beside)?\.\d+>", ">", str(error))) from None
-    return with_residuals(base, renamed_texts, states, residuals, every)
+    return with_residuals(base, renamed_texts, states, residuals, every)[:, : base.text_positions]
 
 
 def tensors_of(adapted: Adapted, part: changed_states) -> dict[str, Tensor]:
@@ -207,7 +209,8 @@ def read_instead(
 ) -> AttentionCall:
     """The call, with keys and values of these rows computed from other states.
 
-    Where keys and values have the same states, these become the call's states.
+    Where keys and values have the same states, these become the call's states. Raises `InputError` on a base whose
+    attention reads fewer positions than the text encoder has, since the states of other words may be longer.
 
     base: the base
     call: the attention layer's call
@@ -217,6 +220,11 @@ def read_instead(
     """
     import torch
 
+    if for_keys.shape[-2] != call.states.shape[-2]:
+        raise InputError(
+            f"this method replaces all {for_keys.shape[-2]} hidden states of a prompt, and {base.name} ({base.family}) "
+            f"reads {call.states.shape[-2]} of them here: use a base that always reads all, such as Stable Diffusion"
+        )
     key, value = base.key_value(call.site)
     at = torch.tensor(rows, device=call.key.device)
     if for_keys is for_values:
@@ -240,7 +248,8 @@ def last_states(count: int, *, source: str = "", strength: float = 1.0) -> Makin
         import torch
 
         with torch.no_grad():
-            start = base.text_states([source], words={})[0, -count:].float().cpu()
+            whole = base.text_states([source], words={})[0, : base.text_positions]
+            start = whole[-count:].float().cpu()
         own = taken({"block": start}, stored, base, what="the learned states")
 
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
