@@ -113,6 +113,7 @@ def test_viewpoints_are_learned_from_known_cameras_and_a_guide_of_any_kind_takes
     source = _about("depth", case, 0, {"source"})["conditions"]["source"]
     assert source.shape == (1, 3, SIZE, SIZE)
     assert torch.allclose(source[0, 1], case.depths[0, 0], atol=0.01)
+    assert [*_about("edges", case, 0, {"query", "mask"})["conditions"]] == ["query"]
     for readable in ({"source", "mask"}, {"source", "depth"}, set[str]()):
         assert _about("depth", case, 0, readable)["conditions"]["depth"] is not None
 

@@ -223,16 +223,17 @@ def table_markdown(results: Mapping[str, Any]) -> str:
     columns = [column for column in suite.columns if any(number_of(row, column.name) for row in results["summary"])]
     heads = ["method", suite.part, *(column.title for column in columns)]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    reasons: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[str, dict[str, list[str]]] = {}
     for row in results["summary"]:
         if "why_not" in row:
-            reasons.setdefault((row["label"], row["why_not"]), []).append(row[suite.part])
+            reasons.setdefault(row["why_not"], {}).setdefault(row["label"], []).append(row[suite.part])
             continue
         cells = [text_of(number_of(row, column.name)) for column in columns]
         lines.append("| " + " | ".join([markdown_text(row["label"]), markdown_text(row[suite.part]), *cells]) + " |")
     lines += ["", "Without numbers:", ""] if reasons else []
-    for (label, why), parts in reasons.items():
-        lines.append(f"* {markdown_text(label)} ({markdown_text(', '.join(parts))}): {markdown_text(why)}")
+    for why, methods in reasons.items():
+        without = ", ".join(f"{label} ({', '.join(parts)})" for label, parts in methods.items())
+        lines.append(f"* {markdown_text(without)}: {markdown_text(why)}")
     return "\n".join(lines)
 
 

@@ -132,8 +132,8 @@ def _readable(base: Base, concepts: Sequence[Concept]) -> Set[str]:
 
 def _about(condition: str, case: ConditionCase, number: int, readable: Set[str]) -> dict[str, Any]:
     """The arguments of `limner.paint` that state the condition of a prompt. The source of a swap is a condition for
-    methods that read it, and a canvas for all others. A method that reads a source without a mask, and no maps, takes
-    a map as its source: FreeControl's guide may be a picture of any kind."""
+    methods that read it, and a canvas for all others. A method that reads no such map by name, but a picture of any
+    kind, gets the map as that: FreeControl's source (where there is no mask to it) and Context Diffusion's query."""
     from limner.core.pixels import to_tensor
     from limner.engine.sample import Canvas
 
@@ -150,8 +150,9 @@ def _about(condition: str, case: ConditionCase, number: int, readable: Set[str])
     if condition not in (DEPTH, EDGES):
         return {}
     maps = (case.depths if condition == DEPTH else case.edges)[number : number + 1]
-    if "source" in readable and not readable & {condition, "mask"}:
-        return {"conditions": {"source": to_tensor([_picture(maps[0, 0]).convert("RGB")], SIZE)}}
+    guides = {"query"} if "mask" in readable else {"query", "source"}
+    if condition not in readable and readable & guides:
+        return {"conditions": {min(readable & guides): to_tensor([_picture(maps[0, 0]).convert("RGB")], SIZE)}}
     return {"conditions": {condition: maps}}
 
 
