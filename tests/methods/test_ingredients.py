@@ -28,6 +28,7 @@ from limner.parts.augmentations.plain import on_plain
 from limner.parts.encoders import clip_depths, clip_global, subject_masks
 from limner.parts.modifiers import maps_of
 from limner.parts.modifiers.words import nearest, real_words
+from limner.parts.sources.corpus import Shelf
 from limner.pocket.corpus import toys
 from limner.pocket.subjects import toy
 
@@ -222,12 +223,11 @@ def test_references_are_changed_before_they_are_shown(base: Any, name: str, stag
     """Turned, moved, mirrored or erased: of many, few are a picture of the corpus as it is."""
     shown = first_batch(base, methods()[name](NOBODY, batch=12).stages[stage].loss[0]).references
     assert shown is not None
-    corpus = toys(individuals=6)
-    pixels, masks = corpus.drawn(range(24), base.picture_size)
-    every = pixels.float() / 255
+    shelf = Shelf(toys(individuals=6), base)
+    every, masks = shelf.pixels(range(24)), shelf.masks(range(24))
     if name == "bootpig":
         assert masks is not None
-        every = on_plain(every, masks.float().view(24, 1, *every.shape[-2:]))
+        every = on_plain(every, masks)
     near = (shown.pixels[:, 0, None] - every).abs().mean((2, 3, 4)).amin(1)
     assert int((near < 1e-3).sum()) <= 4
 
