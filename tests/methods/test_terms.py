@@ -49,7 +49,7 @@ def begun(
     begun_weights(name, base)
     recipe = methods()[name](NOBODY, **settings)
     terms = list(over(recipe.pretraining, FEW)[stage].loss)
-    with attach(base, (Adapter(recipe, "<nobody>", shipped(recipe.weights, base)),)) as adapted:
+    with attach(base, (Adapter(recipe, "<nobody>", shipped(recipe.weights or name, base)),)) as adapted:
         source = terms[0].source
         update = begin_update(Update, adapted, source, source.prepare(base), 0, 0, 0)
         update.together = [update]

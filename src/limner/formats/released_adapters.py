@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limner.bases.common.names import RESAMPLER_ATTENTION, attention_sites, image_sites
+from limner.bases.common.names import RESAMPLER_ATTENTION, aligner_names, attention_sites, image_sites
 from limner.core.tensor_files import read_pickle
 from limner.errors import FileError
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 ENDS = ("weight", "bias")
 FREQUENCIES = 8  # of MS-Diffusion's boxes
 SSR_FILES = ("pytorch_model.bin", "pytorch_model_1.bin")
-SSR_DEPTHS = 6
 
 Names = dict[str, str]
 """Name in the file -> name in the recipe."""
@@ -127,14 +126,7 @@ def read_ssr_encoder(path: Path, base: Base) -> tuple[dict[str, Tensor], Report]
         **{f"aligner/{key}": value for key, value in aligner.items()},
         **{f"layers/{key}": v for key, v in layers.items()},
     }
-    names = {"aligner/aligner.to_q.weight": "selected.query", "aligner/aligner.to_k.weight": "selected.key"}
-    names |= {f"aligner/norm.{end}": f"selected.norm.{end}" for end in ENDS}
-    for k in range(SSR_DEPTHS):  # theirs rise to the full depth, ours begin with it
-        ours = (k + 1) % SSR_DEPTHS
-        names |= {
-            f"aligner/aligner.processor.to_v.{k}.weight": f"selected.value.{ours}",
-            f"aligner/aligner.processor.to_out.{k}.weight": f"selected.out.{ours}",
-        }
+    names = {f"aligner/{theirs}": f"selected.{ours}" for theirs, ours in aligner_names().items()}
     names |= {f"layers/{key}": name for key, name in _keys_values(base, "", "SSR").items()}
     if not names.keys() & tensors.keys():
         raise FileError(f"{path} is no SSR-Encoder: its files have {', '.join(list(tensors)[:3])}")

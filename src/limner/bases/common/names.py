@@ -370,6 +370,18 @@ RESAMPLER_ATTENTION = {"0.to_q.weight": "query", "0.to_kv.weight": "key_value", 
 """The attention in a layer of IP-Adapter's and InstantID's resampler -> `parts.encoders.resampler`'s names."""
 
 
+def aligner_names(depths: int = 6) -> dict[str, str]:
+    """The layers of SSR-Encoder's aligner -> `parts.fusion.selected_states`' names. Theirs rise to the full depth, ours
+    begin with it."""
+    names = {"aligner.to_q.weight": "query", "aligner.to_k.weight": "key"}
+    names |= {f"norm.{end}": f"norm.{end}" for end in ("weight", "bias")}
+    for k in range(depths):
+        ours = (k + 1) % depths
+        names |= {f"aligner.processor.to_v.{k}.weight": f"value.{ours}"}
+        names |= {f"aligner.processor.to_out.{k}.weight": f"out.{ours}"}
+    return names
+
+
 def image_sites(base: Base) -> dict[int, str]:
     """IP-Adapter's number -> cross-attention layer. Its files number all attention layers in the order in which
     diffusers lists them."""
