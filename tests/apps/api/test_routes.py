@@ -238,7 +238,8 @@ def test_a_job_that_asks_is_answered_by_its_owner(server: Server) -> None:
         row = session.get_one(Job, number)
         row.state, row.progress = "paused", {"choice": question}
     assert client.get(f"/api/jobs/{number}").json()["progress"]["choice"] == question
-    for body in ({"numbers": [2]}, {"numbers": []}, {"numbers": "0"}, {}):
+    wrong: list[dict[str, Any]] = [{"numbers": [2]}, {"numbers": []}, {"numbers": "0"}, {}]
+    for body in wrong:
         assert client.post(f"/api/jobs/{number}/choose", json=body).status_code == 400
     assert server.clients["bob"].post(f"/api/jobs/{number}/choose", json={"numbers": [1]}).status_code == 404
     answer = client.post(f"/api/jobs/{number}/choose", json={"numbers": [1]}).json()

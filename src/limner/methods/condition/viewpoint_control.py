@@ -49,7 +49,7 @@ def viewpoint_control(
     prior_weight: float = 0.1,
     num_class_pictures: int = 64,
     steps: int = 250,
-    lr: float = 3e-3,
+    lr: float = 5e-4,
     batch: int = 4,
 ) -> Recipe:
     """A placeholder token with the class noun, and radiance fields of features in transformer blocks.
