@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,15 @@ def table(name: str) -> str:
     path = RESULTS / f"{name}.json"
     if not path.exists():
         return f"Not measured yet: `limner bench --suite {name}`, then `make docs`."
-    text = table_markdown(read_suite(path, name=name))
+    text = _markdown(read_suite(path, name=name))
     return f"{text}\n\n`results/{name}.json`, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}."
+
+
+def _markdown(record: dict[str, Any]) -> str:
+    """The table of a suite's results, with the reasons below it in lines of at most 120 characters."""
+    lines = table_markdown(record).split("\n")
+    wrapped = (textwrap.fill(line, 120, subsequent_indent="  ") if line.startswith("* ") else line for line in lines)
+    return "\n".join(wrapped)
 
 
 def measured() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -38,20 +46,18 @@ def of_method(method: str) -> list[str]:
     lines: list[str] = []
     for name, record in measured():
         suite = SUITES[name]
-        parts = {row[suite.part] for row in record["summary"] if row["method"] == method}
-        if not parts:
+        own = [row for row in record["summary"] if row["method"] == method]
+        if not own:
             continue
-        shown = [
-            row
-            for row in record["summary"]
-            if row[suite.part] in parts and row["method"] in (method, BASE, WORDS, TRUTH)
-        ]
+        parts = {row[suite.part] for row in own if "numbers" in row}
+        baselines = [row for row in record["summary"] if row["method"] in (BASE, WORDS, TRUTH)]
+        shown = [*own, *(row for row in baselines if row[suite.part] in parts)]
         cases = {unit[suite.case] for unit in record["units"] if unit["method"] == method}
         lines += [
             f"In the suite of {suite.title} ({counted(len(cases), 'case')}, {record['plan']['prompts']} prompts each; "
             f"[measures](../judging.md)):",
             "",
-            table_markdown({**record, "summary": shown}),
+            _markdown({**record, "summary": shown}),
             "",
         ]
         if (SHEETS / f"{method}-{name}.webp").exists():
