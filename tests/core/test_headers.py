@@ -233,7 +233,17 @@ def test_a_function_of_ones_own_is_used_as_it_is(base: Any, rex: Subject, tmp_pa
 def test_every_setting_that_names_something_to_open_or_run_is_known() -> None:
     words = {"whole", "box", "template", "near", "far", "layers", "keep", "names", "concept", "host", "term"}
     words |= {"style", "faults", "distance", "edited_blocks", "facts", "masks", "mixing", "quality", "similarity"}
-    words |= {"start", "axis", "attributes", "strengths", "variant", "reference", "source_noun", "source_prompt"}
+    words |= {
+        "start",
+        "axis",
+        "attributes",
+        "strengths",
+        "variant",
+        "reference",
+        "source_noun",
+        "source_prompt",
+        "sees",
+    }
     words |= {"choose"}  # a folder of the user's, in training alone
     named = {s.name for m in methods().values() for s in settings(m) if s.type is str}
     assert named == words | set(OPENS) | set(RUNS)

@@ -268,7 +268,7 @@ def test_a_released_ssr_encoder_selects_as_its_own_aligner_does(
     torch.save(layers, tmp_path / "pytorch_model_1.bin")
     found = import_file(tmp_path, base)
     assert (found.what, found.report.whole) == ("ssr_encoder", True)
-    recipe = methods()["ssr_encoder"](ann, width=INNER, heads=HEADS)
+    recipe = methods()["ssr_encoder"](ann, width=INNER, released_heads=HEADS)
     hidden = base._looked_at(ann.tensor(base.picture_size), output_hidden_states=True).hidden_states
     # sixths of the encoder's depth, from the first to the whole: every fourth layer of 24
     wanted = aligner(text, [hidden[int((len(hidden) - 1) * k / 6 + 1e-6)] for k in range(1, 7)])

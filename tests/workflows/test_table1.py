@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from limner.apps.cli.main import main
 from limner.engine.sample import PaintSettings
 from limner.errors import InputError, UnknownName
+from limner.evaluation.results import FORMAT
 from limner.evaluation.summary import BASE, COPIER
 from limner.evaluation.table1 import read_table1
 from limner.methods import methods
@@ -200,7 +201,7 @@ def test_rows_that_cannot_run_are_named_and_the_others_run(tmp_path: Path, monke
     def collected(plan: Plan, folder: Path, results: Path) -> dict[str, Any]:
         summary = {name: {"method": name, "numbers": {"F": {"mean": 0.5}}, "cost": {}} for name, _ in plan.methods}
         names = ("about", "plan", "set", "versions", "seconds", "correlations", "units")
-        return {"format": 2, "summary": summary, **dict.fromkeys(names, ())}
+        return {"format": FORMAT, "summary": summary, **dict.fromkeys(names, ())}
 
     monkeypatch.setattr(table1, "methods", lambda: {name: f for name, f in methods().items() if name != "elite"})
     monkeypatch.setattr(table1, "_bench_one", one)

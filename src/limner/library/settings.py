@@ -43,7 +43,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "steps": (1, 1_000_000), "lr": (0, 10), "batch": (1, 4096), "rank": (1, 4096), "vectors": (1, 64),
     "num_class_pictures": (1, 100_000), "prior_weight": (0, 1000), "scale": (0, 10), "tokens": (1, 256),
     "blocks": (0, 1024), "search_from": (0, 1000), "candidates": (1, 256), "cycles": (1, 10_000), "demonstrations": (0, 1024), "dims": (1, 1024),
-    "estimate": (1, 1024), "experts": (1, 4096), "factor": (1, 1024), "heads": (1, 256), "hidden": (1, 16_384),
+    "estimate": (1, 1024), "experts": (1, 4096), "factor": (1, 1024), "heads": (1, 256), "hidden": (1, 16_384), "released_heads": (0, 256),
     "layers": (1, 256), "negative_vectors": (1, 64), "neighbours": (0, 1024), "packed": (1, 64), "population": (4, 4096),
     "projector": (1, 16_384), "prompts": (1, 10_000), "queries": (1, 1024), "references": (1, 64), "mixed": (1, 64), "repeats": (1, 10_000), "stages": (1, 1024),
     "states": (1, 1024), "tuning": (0, 1_000_000), "units": (0, 1_000_000), "width": (1, 16_384), "window": (1, 1_000_000),

@@ -174,7 +174,7 @@ def test_a_condition_that_nothing_reads_is_refused_before_it_is_queued(live: Liv
         assert words in answer.json()["error"]["message"]
     more = {"like": picture, "computed": ["depth"]}
     answer = live.client.post("/api/jobs", json={"kind": "paint", "payload": {**payload, **more}})
-    assert "computes edges, lines, source of a picture, not 'depth'" in answer.json()["error"]["message"]
+    assert "computes edges, lines, source, segmentation of a picture, not 'depth'" in answer.json()["error"]["message"]
     answer = live.form("/paint", {"prompt": "<rex>", "condition": "depth"}, {"condition_file": photo()})
     assert answer.status_code == 400
     assert "nothing reads the condition &#39;depth&#39;" in answer.text

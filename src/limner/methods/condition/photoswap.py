@@ -61,10 +61,10 @@ def photoswap(
     source for `self_output + self_map`, and swapping acts in the branch of the prompt. The authors search the shares
     from 0.5 to 0.9 for every picture: more of them keeps more of the source's pose, and less of the subject's shape.
 
-    The authors' own `self_output` is 0.8 and their `self_map` 0; on pocket 0.8 keeps the source's colours too (identity
-    0.07 on a toy of the development split, 0.24 at 0.3). They also name concepts of Textual Inversion and Custom
-    Diffusion: `limner swap` paints any concept without a way of sampling of its own in this way. A mask, which they do
-    not have, limits the change further.
+    The authors' own `self_output` is 0.8 and their `self_map` 0; on the small base 0.8 keeps the source's colours too
+    (identity of a subject of the development split 0.07, at 0.3 it is 0.24). They also name concepts of Textual
+    Inversion and Custom Diffusion: `limner swap` paints any concept without a way of sampling of its own in this way. A
+    mask, which they do not have, limits the change further.
 
     Settings:
         cross: share of the steps in which the source's cross-attention maps of shared words are taken

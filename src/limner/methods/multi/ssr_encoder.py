@@ -21,7 +21,7 @@ DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6)
     title="SSR-Encoder",
     arxiv="2312.16272",
     scope=("multi", "object", "face"),
-    full_size={"scale": 0.65, "width": 512, "heads": 8, "drop_text": 0.8, "lr": 5e-05, "steps": 100000},
+    full_size={"scale": 0.65, "width": 512, "released_heads": 8, "drop_text": 0.8, "lr": 5e-05, "steps": 100000},
     same=("batch", "consistency"),
     source="train.sh, train.py, infer_text.py and ssr_encoder.py of Xiaojiu-z/SSR_Encoder; steps are ours",
 )
@@ -30,7 +30,7 @@ def ssr_encoder(
     *,
     scale: float = 1.0,
     width: int = 64,
-    heads: int = 0,
+    released_heads: int = 0,
     consistency: float = 0.001,
     drop_text: float = 0.5,
     steps: int = 1000,
@@ -50,14 +50,14 @@ def ssr_encoder(
     Settings:
         scale: strength of the image branch; 0 is the base
         width: width of the queries and keys that select patches, a multiple of the heads
-        heads: attention heads that select patches, in the form of the authors' code; 0 is one, in the paper's form
+        released_heads: attention heads in the form of the authors' code; 0 is one, in the paper's form
         consistency: weight of the loss that keeps the features near the query
         drop_text: share of rows in pre-training with reference images and without a caption
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training
     """
-    selected = selected_states(subject, each_of(clip_depths(DEPTHS)), width, heads)
+    selected = selected_states(subject, each_of(clip_depths(DEPTHS)), width, released_heads)
     fusion = decoupled_cross_attention(subject, clip_global, scale=scale, states=selected)
     shown = pairs(batch=batch, ground="shared", drop_image=0.05, drop_text=drop_text, drop_both=0.05)
     return Recipe(

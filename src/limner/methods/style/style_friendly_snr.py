@@ -40,8 +40,8 @@ def style_friendly_snr(
     beyond the noisiest time fall on that time. Mean 0 with deviation 2 are the times of Stable Diffusion 3. Pictures
     without a caption get one from the base's CLIP, which names their content.
 
-    The paper's latents have 128 positions a side, pocket's have 16: the mean of 64 positions has 64 times their
-    signal-to-noise ratio, so its -6 is -6 + log 64 = -1.8 on pocket (noise schedules by resolution, arXiv:2301.11093).
+    The paper's latents have 128 positions a side. Where they have 16, each is the mean of 64 of these and has 64 times
+    their signal-to-noise ratio, so that -6 becomes -6 + log 64 = -1.8 (noise by resolution, arXiv:2301.11093).
 
     Settings:
         log_snr: mean of the log signal-to-noise ratio of training
