@@ -67,8 +67,8 @@ def of_method(method: str) -> list[str]:
 
 
 def standing(method: str) -> str:
-    """What a method counts as that only suites measured: one case or a few cannot show that it is better than the
-    base alone. Empty where no suite has it."""
+    """The line of a page of a method that only suites measured: one case or a few cannot show that it is better than
+    the base alone. Empty where no suite has it."""
     for name, record in measured():
         cases = {unit[SUITES[name].case] for unit in record["units"] if unit["method"] == method and "values" in unit}
         if cases:

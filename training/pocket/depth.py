@@ -17,7 +17,7 @@ from .judges import nearer, softened
 from .run import Run, train
 
 NAME = "depth"
-SHARE = 40  # of the run's training pictures, one in so many: depth is learned from few
+SHARE = 40  # depth is learned from one in so many of the run's training pictures
 
 
 def depth(run: Run) -> nn.Module:

@@ -95,8 +95,7 @@ def import_file(
         "partial": partial,
     }
     if is_face_id(tensors):
-        found = read_face_id(path, tensors, base)
-        return _weights("ip_adapter.face", path, base, found, partial, overwrite)
+        return _weights("ip_adapter.face", path, base, read_face_id(path, tensors, base), partial, overwrite)
     if is_ms_diffusion(tensors):
         return _weights("ms_diffusion", path, base, read_ms_diffusion(tensors, base), partial, overwrite)
     if any(key.startswith(("ip_adapter.", "image_proj.")) for key in tensors):
@@ -343,13 +342,13 @@ def _qformer(path: Path, base: Base, partial: bool, overwrite: bool) -> Imported
 
 
 def _weights(
-    name: str, path: Path, base: Base, found: tuple[dict[str, Tensor], Report], partial: bool, overwrite: bool
+    name: str, path: Path, base: Base, contents: tuple[dict[str, Tensor], Report], partial: bool, overwrite: bool
 ) -> Imported:
     """Tensors of a release become the weights that a method starts from on this base."""
     from limner.core.weights import check_import, save_weights
 
     check_import(name, base, overwrite=overwrite)
-    tensors, report = found
+    tensors, report = contents
     _refuse(path, report, partial)
     file = save_weights(name, base, tensors, about={"source": path.name}, overwrite=overwrite)
     return Imported(name, report, weights=file)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from limner.core.base import Base
 
 ENDS = ("weight", "bias")
-FREQUENCIES = 8  # of MS-Diffusion's boxes
+FREQUENCIES = 8  # frequencies of the positions of MS-Diffusion's boxes
 SSR_FILES = ("pytorch_model.bin", "pytorch_model_1.bin")
 
 Names = dict[str, str]
@@ -93,7 +93,7 @@ def read_ms_diffusion(tensors: Mapping[str, Tensor], base: Base) -> tuple[dict[s
             layer |= {f"{norm}.{end}": f"{ours}.{end}" for end in ENDS}
         inner |= {f"layers.{k}.{a}": f"{k}.{b}" for a, b in layer.items()}
     names = {f"image_proj.{a}": f"grounded.{b}" for a, b in inner.items()} | _keys_values(base, "ms_adapter", "ip")
-    found, report = _renamed(tensors, names)
+    renamed, report = _renamed(tensors, names)
     if "dummy_image_tokens" in report.ignored:
         report.ignored.remove("dummy_image_tokens")
         report.read.append("dummy_image_tokens")
@@ -101,7 +101,7 @@ def read_ms_diffusion(tensors: Mapping[str, Tensor], base: Base) -> tuple[dict[s
         "grounded.queries": lambda x: x.flatten(0, -2),  # [1, tokens, width]
         "grounded.phrase.first": _boxes_in_our_order,
     }
-    return {name: changes[name](tensor) if name in changes else tensor for name, tensor in found.items()}, report
+    return {name: changes[name](tensor) if name in changes else tensor for name, tensor in renamed.items()}, report
 
 
 def _boxes_in_our_order(weight: Tensor) -> Tensor:

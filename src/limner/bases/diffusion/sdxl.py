@@ -53,8 +53,8 @@ class StableDiffusionXL(Diffusion, Family):
         """[B, D]: the hidden state of the end token in the first text encoder, after its last norm."""
         states = self._read(self.towers[0], phrases, {})[0].last_hidden_state
         ends = [1 + self.num_tokens(phrase, words={}) for phrase in phrases]
-        found: Tensor = states[torch.arange(len(ends), device=states.device), ends]
-        return found
+        features: Tensor = states[torch.arange(len(ends), device=states.device), ends]
+        return features
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         """[B, C, h, w] -> [B, C, h, w], conditioned on the size of an uncropped picture (Sec. 2.2)."""

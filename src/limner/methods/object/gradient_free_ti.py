@@ -32,8 +32,8 @@ def gradient_free_ti(
 ) -> Recipe:
     """CMA-ES over the coordinates of one word; a step is a generation, judged on one batch, noise and set of times.
 
-    Of a vocabulary of more than 5,000 words, those nearest to the class noun are compared with the pictures; on a base
-    without a CLIP of texts and pictures, the word starts as the noun. All candidates of a generation see the same
+    Where a vocabulary has more than 5,000 words, those nearest to the class noun are compared with the pictures; on a
+    base without a CLIP of texts and pictures, the word starts as the noun. All candidates of a generation see the same
     noise, in the authors' code the same times alone. Their settings for a full-size base: 256 directions, 20
     candidates, 250 generations, deviation 1.
 
