@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from limner.core.precision import fastest_precision
+from limner.core.precision import emulates, fastest_precision
 from limner.core.recipe import Recipe
 from limner.workflows.opening import plan_memory
 from limner.workflows.pretrain import Manner, prepared
@@ -34,14 +34,16 @@ def test_a_gpu_that_emulates_bfloat16_computes_in_single_precision(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
     assert fastest_precision("cuda:1") == ("bfloat16" if native else "float32")
-    assert fastest_precision("mps") == "float32"
+    assert emulates("cuda", "bfloat16") != native
+    assert not emulates("cuda", "float16")  # which all GPUs have
+    assert not emulates("mps", "bfloat16")
 
 
 def test_a_base_in_a_precision_that_the_processor_emulates_gets_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     half = BaseChoice(name="pocket", dtype="bfloat16", device="cpu")
     on_a_cpu(monkeypatch)
     assert plan_memory(half, Recipe(says=""))[1] == (
-        "this processor emulates bfloat16, which takes many times as long as float32"
+        "this device emulates bfloat16, which takes many times as long as float32"
     )
     assert not plan_memory(replace(half, dtype="float32"), Recipe(says=""))[1]
     on_a_cpu(monkeypatch, avx512=True)

@@ -59,7 +59,7 @@ def update_of(adapted: Any, batch: Batch, *times: int) -> Update:
 
 @pytest.mark.parametrize("name", PRESERVING)
 def test_the_prior_s_weight_is_that_of_the_class_images(rex: Subject, name: str) -> None:
-    """Of every method that has one: at 0 no class image is painted."""
+    """Every method with a prior weight paints no class image where that is 0."""
     about: dict[str, Any] = {"encoder": False} if name == "dreamtuner" else {}
     for weight in (0.7, 0.0):
         recipe = methods()[name](rex, prior_weight=weight, **about)
@@ -392,7 +392,7 @@ def test_hifi_tuner_paints_with_the_statistics_of_its_reference(base: Any, rex: 
 
 
 def test_instructbooth_s_second_stage_stays_near_the_first(base: Any, rex: Subject, tmp_path: Path) -> None:
-    """Of a reward that is the same for all pictures, the divergence alone is left; half of the prompts name the
+    """Where a reward is the same for all pictures, the divergence alone is left; half of the prompts name the
     subject."""
     (tmp_path / "flat.py").write_text("def flat(base, pixels, prompts):\n    return pixels.new_ones(len(pixels))\n")
     about: dict[str, Any] = {"judge": f"{tmp_path / 'flat.py'}:flat", "reward_batch": 3}

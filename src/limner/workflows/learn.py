@@ -194,23 +194,6 @@ def is_of(concept: Concept, run: Run) -> bool:
     return all(header.get(key) == json.loads(json.dumps(value)) for key, value in run.header.items())
 
 
-def checked_recipe(
-    base: Base, subject: Subject, function: Callable[..., Recipe], settings: Mapping[str, Any], earlier: Concept | None
-) -> tuple[Subject, Recipe]:
-    """The subject as the method learns it, and its recipe. Raises `InputError` for a subject that it cannot learn."""
-    name = place_of(function) or function.__name__
-    demand_consent(base, subject)
-    subject = face_alone(base, subject)
-    check_word(subject, base)
-    if earlier is not None:
-        subject = subject_after(subject, earlier, base, name)
-    recipe = function(subject, **settings)
-    check_answers(recipe, subject, name)
-    if not subject.pictures:
-        raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
-    return subject, recipe
-
-
 def prepared_run(
     base: Base,
     subject: Subject,
@@ -225,7 +208,15 @@ def prepared_run(
     name = place_of(function) or function.__name__
     earlier = read_concepts([after], None)[0] if after is not None else None
     chosen = checked_settings(function, given, base=base.name)
-    subject, recipe = checked_recipe(base, subject, function, chosen, earlier)
+    demand_consent(base, subject)
+    subject = face_alone(base, subject)
+    check_word(subject, base)
+    if earlier is not None:
+        subject = subject_after(subject, earlier, base, name)
+    recipe = function(subject, **chosen)
+    check_answers(recipe, subject, name)
+    if not subject.pictures:
+        raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
     make_weights(name, recipe, base)
     about = {"name": base.name, "family": base.family, "fingerprint": base.fingerprint}
     header = {"method": name, "settings": chosen, "seed": seed, "base": about, "subject": subject.card()}

@@ -60,7 +60,7 @@ def planned(
 ) -> Generator[Event, None, LearnRun]:
     """Check and open everything that training needs; return the run."""
     from limner.data.prepare import prepared
-    from limner.library.settings import checked_settings
+    from limner.library.settings import check_word, checked_settings
 
     check_preview(request.preview)
     subject, places = yield from _subject(request)
@@ -96,6 +96,7 @@ def planned(
     sequence = subject_after(subject, after, base, method) if after else subject
     recipe = find(method)(sequence, **checked_settings(find(method), chosen, base=base.name))
     check_answers(recipe, sequence, method)
+    check_word(subject, base)
     for note in _notes(base, subject, method, recipe, settings, target.parent):
         yield Note(note)
     subject, held_out = hold_out(subject, request.hold_out)

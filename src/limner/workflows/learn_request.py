@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from limner.core.interrupts import TrainingPaused, breaking
 from limner.errors import InputError
-from limner.library.settings import checked_settings
-from limner.methods import find
 
 from .controls import PAUSE, SAMPLE, SAVE, STOP, Controls
 from .events import ConceptSaved, Event, Message, Note, Paused, RunDone, UpdateDone
@@ -92,12 +90,10 @@ def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
     it."""
     from limner.engine.checkpoint import CHECKPOINT
 
-    from .learn import checked_recipe, prepared_run, run_of, state_of
+    from .learn import prepared_run, run_of, state_of
 
-    request, function = run.request, find(run.method)
-    settings = checked_settings(function, run.settings, base=run.base.name)
-    _, recipe = checked_recipe(run.base, run.subject, function, settings, run.after)
-    yield from weights_made(run.method, recipe, run.base, run.watches.controls)
+    request = run.request
+    yield from weights_made(run.method, run.recipe, run.base, run.watches.controls)
     ready = prepared_run(run.base, run.subject, run.method, run.settings, request.seed, run.after)
     concept = _taught_already(run, ready)
     if concept is not None:

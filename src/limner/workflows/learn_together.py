@@ -15,7 +15,7 @@ from limner.core.wording import counted
 from limner.engine.stacked.train import SLOTS, room
 from limner.errors import InputError, UnknownName
 from limner.library.apart import notes_of
-from limner.library.settings import checked_settings
+from limner.library.settings import check_word, checked_settings
 from limner.methods import DEFAULT, find, methods
 
 from .choose_method import Choice, choose
@@ -24,7 +24,6 @@ from .events import ConceptSaved, Event, Message, Note, Paused, PicturesRead, Ru
 from .faces import consented, demand_consent, face_alone
 from .first_use import weights_made
 from .form import facts_of_method
-from .learn import checked_recipe
 from .learn_files import check_target
 from .learn_request import unused_pictures
 from .opening import free_memory, open_base, strange_words_note
@@ -88,10 +87,9 @@ def learn_together(
         controls=controls or Controls(),
     )
     standing(lambda: one_pass.standing)
-    function = find(method)
-    _, recipe = checked_recipe(
-        base, subjects[0], function, checked_settings(function, request.settings, base=base.name), None
-    )
+    for subject in subjects:
+        check_word(subject, base)
+    recipe = find(method)(subjects[0], **checked_settings(find(method), request.settings, base=base.name))
     try:
         yield from weights_made(method, recipe, base, one_pass.controls)
     except TrainingPaused:

@@ -99,7 +99,7 @@ def plan_memory(choice: BaseChoice, recipe: Recipe, *, batch: int = 1) -> tuple[
     if comes_with_limner(choice.name) or choice.name.endswith(".safetensors"):
         return choice, emulated_note(choice)
     from limner.bases.common.loading import sketch
-    from limner.core.precision import fastest_precision
+    from limner.core.precision import emulates
     from limner.engine.memory_estimate import Choice, estimate, fitting, measured
 
     asked = Choice(choice.dtype, choice.offload, choice.tiling, choice.checkpointing, choice.quantise)
@@ -107,8 +107,8 @@ def plan_memory(choice: BaseChoice, recipe: Recipe, *, batch: int = 1) -> tuple[
     shape = measured(sketch(choice.name, offline=choice.offline or None), recipe, batch=batch, fused=on_gpu)
     plan, limit = estimate(shape, asked), choice.fit * 1e9 if choice.fit else _free(on_gpu)
     if plan.peak > limit:
-        emulated = fastest_precision(_device(choice.device)) == "float32"
-        plan = fitting(shape, limit, start=asked, quantise=on_gpu, half_last=emulated)
+        half_last = emulates(_device(choice.device), "bfloat16")
+        plan = fitting(shape, limit, start=asked, quantise=on_gpu, half_last=half_last)
         choice = replace(
             choice,
             dtype=plan.choice.dtype,
@@ -123,11 +123,11 @@ def plan_memory(choice: BaseChoice, recipe: Recipe, *, batch: int = 1) -> tuple[
 
 def emulated_note(choice: BaseChoice) -> str:
     """A note about a base in half precision on a device without instructions for it; else empty."""
-    from limner.core.precision import fastest_precision
+    from limner.core.precision import emulates
 
-    if choice.dtype == "float32" or fastest_precision(_device(choice.device)) != "float32":
+    if not emulates(_device(choice.device), choice.dtype):
         return ""
-    return f"this processor emulates {choice.dtype}, which takes many times as long as float32"
+    return f"this device emulates {choice.dtype}, which takes many times as long as float32"
 
 
 def _device(named: str | None) -> str:
