@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from .steps import LONG, wait_until_done
 from .watching import Watched
@@ -38,17 +38,19 @@ def tab_to(page: Page, name: str, *, most: int = 90) -> None:
     raise AssertionError(f"Tab does not lead to {name!r}")
 
 
-def open_chooser(page: Page) -> FileChooser:
-    """Press Enter on a file field; once more where Chromium took the first press while the page was still drawn."""
-    from playwright.sync_api import TimeoutError as Late
-
-    try:
-        with page.expect_file_chooser(timeout=5_000) as chooser:
-            page.keyboard.press("Enter")
-    except Late:
-        with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Enter")
-    return chooser.value
+def open_chooser(page: Page, *, presses: int = 12) -> FileChooser:
+    """Press Enter on the focused file field, again every five seconds: Chromium may drop a press on a page that is
+    still being drawn. One listener for all presses, so that a chooser that opens late is not lost between two."""
+    name, opened = page.evaluate(NAME), list[Any]()
+    page.on("filechooser", lambda chooser: opened.append(chooser))
+    for _ in range(presses):
+        assert page.evaluate(NAME) == name, f"the focus left {name!r}"
+        page.keyboard.press("Enter")
+        for _ in range(50):
+            page.wait_for_timeout(100)
+            if opened:
+                return cast("FileChooser", opened[0])
+    raise AssertionError(f"Enter on {name!r} opens no file chooser")
 
 
 def test_teach_and_paint_by_keyboard(open_page: Watched, photos: list[Path]) -> None:
