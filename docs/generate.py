@@ -443,13 +443,23 @@ def scores() -> str:
             None,
         ),
         "segmenter, overlap with the truth": (f"{judges['segmenter_iou']:.3f}", "", None),
+        "style, one family: same individual nearer than another (AUC); lowest of a family": (
+            f"{judges['style_auc']:.4f}; {judges['style_auc_lowest']:.4f}",
+            "0.98",
+            judges["style_auc"] >= 0.98,
+        ),
+        "estimated inverse depth, mean error; that of the mean map": (
+            f"{judges['depth_error']:.3f}; {judges['depth_error_of_the_mean']:.3f}",
+            "",
+            None,
+        ),
         f"FID over judge features, {fid['pictures']} pictures; between renders": (
             f"{fid['painted']:.1f}; {fid['renders']:.1f}",
             "3 times the floor",
             fid["painted"] <= 3 * fid["renders"],
         ),
         "CLIP-T painted; renders": (f"{fid['clip_t_painted']:.3f}; {fid['clip_t_renders']:.3f}", "", None),
-        "base and judges on disk": (f"{record['megabytes']:.1f} MB", "40 MB", record["megabytes"] <= 40),
+        "base and judges on disk": (f"{record['megabytes']:.1f} MB", "64 MB", record["megabytes"] <= 64),
         "to load, libraries imported": (f"{record['seconds_to_load']:.1f} s", "2 s", record["seconds_to_load"] <= 2),
         "one picture, 25 steps, two cores": (
             f"{record['seconds_a_picture']:.1f} s",

@@ -6,8 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
+from limner.core.pixels import to_tensor
 from limner.errors import InputError
-from limner.evaluation.conditions import background_error, box_overlap, edge_agreement, overlap
+from limner.evaluation.conditions import background_error, box_overlap, depth_agreement, edge_agreement, overlap
 from limner.evaluation.datasets import conditions, meanings, styles
 from limner.evaluation.datasets.toys import pictured
 from limner.evaluation.meanings import judged_meanings, read_by_renders, silhouettes
@@ -119,6 +120,14 @@ def test_edges_agree_within_two_pixels() -> None:
     assert same == pytest.approx(1)
     assert near > 0.95
     assert far < 0.6
+
+
+def test_depth_is_that_of_the_condition() -> None:
+    (case,) = conditions.conditions(count=1, prompts=3)
+    shown = to_tensor(case.sources, 128)
+    own, other = (depth_agreement(shown, case.depths.roll(by, 0)).mean() for by in (0, 1))
+    assert own > 0.75
+    assert own > other + 0.1
 
 
 def test_options_that_the_judge_cannot_read_are_no_number() -> None:

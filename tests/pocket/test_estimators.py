@@ -41,8 +41,6 @@ def test_segmentation_finds_held_out_toys(base: Any) -> None:
 
 def test_depth_is_near_the_renderers(base: Any) -> None:
     """By its mean error on held-out toys, against that of their mean map."""
-    if "depth" not in base.capabilities.estimators:
-        pytest.skip("this edition ships no estimator of depth")
     drawn = draw(held_out(24))
     found = computed("depth", drawn.pixels.float() / 255, {}, base.capabilities.estimators)
     wanted = inverse_of(drawn.depth).float() / 255

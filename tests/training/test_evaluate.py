@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,22 @@ def test_the_sheet_shows_the_first_captions_there_are(tmp_path: Path) -> None:
     assert (tmp_path / "sheet.txt").read_text().splitlines() == said
     with Image.open(tmp_path / "sheet.webp") as image:
         assert image.size == (2 * 36 + 4, 2 * 76 + 4)
+
+
+def test_styles_are_told_apart_by_hand_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_hand, by_picture = torch.eye(8).repeat_interleave(2, 0), torch.eye(2).repeat(8, 1)
+    monkeypatch.setattr(judges, "manners", lambda pixels: by_hand)
+    assert evaluate._manners(pictures=2) == {"style_auc": 1.0, "style_auc_lowest": 1.0}
+    monkeypatch.setattr(judges, "manners", lambda pixels: by_picture)
+    assert evaluate._manners(pictures=2)["style_auc"] == 0  # the two pictures of a hand share nothing
+
+
+def test_readings_made_again_leave_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pocket.json"
+    path.write_text('{"fid": {"painted": 3.0}, "judges": {"identity_auc": 0.5}, "megabytes": 1.0}', encoding="utf-8")
+    monkeypatch.setattr(evaluate, "readings", lambda: {"identity_auc": 0.9, "style_auc": 0.8})
+    evaluate.read_again(path)
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["fid"] == {"painted": 3.0}
+    assert record["judges"] == {"identity_auc": 0.9, "style_auc": 0.8}
+    assert 30 < record["megabytes"] <= 64

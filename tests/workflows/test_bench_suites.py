@@ -95,7 +95,7 @@ def test_a_bench_of_conditions(tmp_path: Path) -> None:
     assert units[TRUTH, "box"]["values"]["box"] > 0.7
     assert units[TRUTH, "view"]["values"]["view"] >= 0.5
     assert units[TRUTH, "edges"]["values"]["edges"] > units[BASE, "edges"]["values"]["edges"]
-    assert units[TRUTH, "depth"]["values"]["silhouette"] > units[BASE, "depth"]["values"]["silhouette"]
+    assert units[TRUTH, "depth"]["values"]["depth"] > units[BASE, "depth"]["values"]["depth"]
     numbers, _, reasons = table_markdown(comparison).partition("\n\nWithout numbers:\n\n")
     with_numbers = [row for row in comparison["summary"] if "numbers" in row]
     assert numbers.count("\n") == 1 + len(with_numbers)

@@ -40,7 +40,7 @@ def depth(run: Run) -> nn.Module:
         value = (out.float().sigmoid() - wanted).abs().mean()
         return value, {"loss": value.item()}
 
-    return train(run, NAME, network, loss, steps=run.steps(800), lr=2e-3)
+    return train(run, NAME, network, loss, steps=run.steps(1_600), lr=2e-3)
 
 
 def pictures(run: Run) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -16,14 +17,15 @@ from PIL import Image
 from torch import Tensor
 
 from limner.core.files import atomic_write
-from limner.pocket import SIZE, judges
+from limner.pocket import SIZE, estimators, judges
 from limner.pocket.labels import FIELDS, labels
 from limner.pocket.world import CORE, WHOLE, World, caption, draw, draw_many, individual, references, sample, showing
 from limner.pocket.world.grammar import NONCE
 from limner.pocket.world.graph import SPLITS, SceneGraph
-from limner.pocket.world.vocabulary import ACCESSORIES, CLASSES, JOINTED, shown
+from limner.pocket.world.vocabulary import ACCESSORIES, CLASSES, JOINTED, STYLES, shown
 
 from .data import read_strip, write_strip
+from .depth import inverse_of
 from .language import fitting, write_json
 from .run import Clock, Run
 
@@ -73,15 +75,30 @@ def evaluate(path: Path, *, painted: int = Run.painted, folder: Path | None = No
     scores["megabytes"] = round(_size(judges.WEIGHTS), 1)
     scores["questions"] = {name: _asked(base, name, question, folder) for name, question in QUESTIONS.items()}
     graphs = _graphs(CORE, 1024)
-    drawn = draw(graphs)
-    pixels = drawn.pixels.float() / 255
+    pixels = _drawn(graphs)
     scores["autoencoder"] = {"psnr": _psnr(base, pixels[:512])}
     scores["clip"] = recall(pixels, graphs)
-    scores["judges"] = _identity() | {"segmenter_iou": _overlap(pixels[:512], drawn.masks[:512])}
+    scores["judges"] = readings()
     scores["ceiling"] = _ceiling(base)
     scores["fid"] = _distance(base, pixels, painted, folder)
     write_json(path, scores)
     return scores
+
+
+def readings() -> dict[str, float]:
+    """How well the shipped judges and estimators read renders of held-out graphs."""
+    graphs = _graphs(CORE, 512)
+    drawn = draw(graphs)
+    pixels = drawn.pixels.float() / 255
+    return _identity() | {"segmenter_iou": _overlap(pixels, drawn.masks)} | _manners() | _depths()
+
+
+def read_again(path: Path) -> dict[str, float]:
+    """Replace the readings in an evaluation that was written before: after a judge, not the base, was trained again."""
+    scores = json.loads(path.read_text(encoding="utf-8"))
+    scores["judges"], scores["megabytes"] = readings(), round(_size(judges.WEIGHTS), 1)
+    write_json(path, scores)
+    return scores["judges"]
 
 
 def _graphs(world: World, count: int, first: int = FIRST) -> list[SceneGraph]:
@@ -235,6 +252,33 @@ def _identity() -> dict[str, float]:
         "identity_r@1_in_64_dogs": round(float((near.argmax(1) == torch.arange(64)).float().mean()), 4),
         "identity_auc": round(float((same[:, None] > others[None]).float().mean()), 4),
     }
+
+
+def _manners(hands: int = 8, pictures: int = 4) -> dict[str, float]:
+    """The chance that two pictures by one individual of a style family are nearer than two by different ones of that
+    family: the mean over the families, and the lowest of them. Toys and scenes differ in all pictures."""
+    areas = {}
+    for family in STYLES[1:]:
+        shown = [
+            sample(FIRST + 100 * hand + k, world=PLAIN, split="held-out", style=family, style_seed=hand)
+            for hand in range(SPLITS["held-out"].start, SPLITS["held-out"].start + hands)
+            for k in range(pictures)
+        ]
+        near = judges.manners(_drawn(shown))
+        near, hand = near @ near.T, torch.arange(hands).repeat_interleave(pictures)
+        same, self_ = hand[:, None] == hand[None], torch.eye(len(hand), dtype=torch.bool)
+        areas[family] = float((near[same & ~self_][:, None] > near[~same][None]).float().mean())
+    print("style AUC", {family: round(area, 3) for family, area in areas.items()}, flush=True)
+    return {"style_auc": round(statistics.mean(areas.values()), 4), "style_auc_lowest": round(min(areas.values()), 4)}
+
+
+def _depths(count: int = 256) -> dict[str, float]:
+    """Mean error of the estimated inverse depth, beside that of the mean map of all pictures."""
+    drawn = draw(_graphs(PLAIN, count))
+    wanted = inverse_of(drawn.depth).float() / 255
+    errors = (estimators.depth(drawn.pixels.float() / 255) - wanted, wanted.mean(0, keepdim=True) - wanted)
+    found, mean = (round(float(error.abs().mean()), 4) for error in errors)
+    return {"depth_error": found, "depth_error_of_the_mean": mean}
 
 
 def _overlap(pixels: Tensor, truth: Tensor) -> float:

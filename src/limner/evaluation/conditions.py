@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from .datasets.conditions import ConditionCase
     from .encoders import Encoder
 
+CLOSE = 1.25
+"""Factor within which two inverse depths count as the same."""
+FAR = 0.02
+"""Inverse depths below it, as shares of the nearest point's, all count as this."""
 NEAR = 2
 """Distance in pixels within which two edges count as the same."""
-MEASURED_BY = {SWAP: "silhouette", DEPTH: "silhouette", EDGES: "edges", BOX: "box", VIEW: "view"}
+MEASURED_BY = {SWAP: "silhouette", DEPTH: "depth", EDGES: "edges", BOX: "box", VIEW: "view"}
 """Condition -> the measure of whether the picture is as it asks."""
 
 
@@ -50,6 +54,7 @@ def judged_conditions(
         else nothing,
         "identity": likenesses_alone(images, case.member.held_out, case.member.noun, encoder),
         "silhouette": overlap(seen, shapes[rows]) if by_source else nothing,
+        "depth": depth_agreement(pixels, case.depths[rows]) if condition == DEPTH else nothing,
         "edges": edge_agreement(pixels, case.edges[rows]) if condition == EDGES else nothing,
         "box": box_overlap(seen, [case.boxes[k] for k in rows]) if condition != VIEW else nothing,
         "view": _views(pixels, rows) if condition == VIEW else nothing,
@@ -99,6 +104,21 @@ def box_overlap(masks: Tensor, boxes: Sequence[Sequence[float]]) -> Tensor:
         each = (right - left) * (bottom - top) + (asked[2] - asked[0]) * (asked[3] - asked[1])
         values.append(both / (each - both))
     return torch.tensor(values)
+
+
+def depth_agreement(pixels: Tensor, asked: Tensor) -> Tensor:
+    """[N] in [0, 1]: share of the pixels whose inverse depth, as estimated, is within a factor CLOSE of the one that was
+    asked for (the accuracy of arXiv:1406.2283, Sec. 4.1, for inverse depths).
+
+    pixels: [N, 3, H, W] in [0, 1]
+    asked: [N, 1, H, W] in [0, 1], 1 at the nearest point
+    """
+    import torch
+
+    from limner.pocket.estimators import depth
+
+    found, asked = depth(pixels).clamp_min(FAR), asked.clamp_min(FAR)
+    return (torch.maximum(found / asked, asked / found) < CLOSE).float().mean((1, 2, 3))
 
 
 def edge_agreement(pixels: Tensor, asked: Tensor) -> Tensor:

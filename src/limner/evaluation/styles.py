@@ -2,9 +2,9 @@
 the reference images.
 
 The style is read from two descriptions that were fitted to no individual style: Gram matrices of the judge's second
-block (arXiv:1508.06576, Eq. 3, square roots of their entries) and the palette, the share of each of 64 colours. Where
-the edition ships the style network, its cosine is a measure of its own. Neither tells families apart, so a family is
-read by the judge, where its edition was trained on it.
+block (arXiv:1508.06576, Eq. 3, square roots of their entries) and the palette, the share of each of 64 colours. The
+cosine of the style network is a measure of its own. Neither tells families apart, so a family is read by the judge,
+where its edition was trained on it.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ STYLES = Suite(
     ),
     (
         "Style is read from Gram matrices of the judge's second block and from the picture's palette, neither of which "
-        "was fitted to individual styles. The style network is a measure of its own where the edition ships it.",
+        "was fitted to individual styles. The style network, which looks past the content, is a measure of its own.",
         "The judge that reads class and scene saw eight families of style, and none of the held-out ones: compare "
         "class and scene with the ground-truth renders of the same part.",
     ),
@@ -122,8 +122,9 @@ CONDITIONS = Suite(
     (
         Column("background", "background error ↓", "mean absolute difference from the source outside of the subject"),
         Column("identity", "identity ↑", "likeness of the subject to its real pictures; 0 where it is absent"),
-        Column("condition", "condition ↑", "the measure of this condition, one of the next four"),
+        Column("condition", "condition ↑", "the measure of this condition, one of the next five"),
         Column("silhouette", "silhouette ↑", "IoU of the subject's mask with that of the condition's picture"),
+        Column("depth", "depth ↑", "share of pixels whose inverse depth is within a factor of 1.25 of the condition's"),
         Column("edges", "edges ↑", "F-measure of the edges with those of the condition, within two pixels"),
         Column("box", "box ↑", "IoU of the subject's box with the box that was asked for"),
         Column("view", "view ↑", "the judge reads the view that was asked for, in quarters"),
@@ -132,7 +133,7 @@ CONDITIONS = Suite(
         Column("prompt", "prompt accuracy ↑", "both"),
     ),
     (
-        "No estimator of depth ships: a picture that was painted by depth is judged by the subject's silhouette.",
+        "Depth is that of the shipped estimator, which is not exact: compare with the row of the ground-truth renders.",
         "Views are read in quarters; left and right are the same to the judge unless its edition reads azimuths.",
     ),
 )

@@ -172,9 +172,12 @@ def test_a_condition_that_nothing_reads_is_refused_before_it_is_queued(live: Liv
         answer = live.client.post("/api/jobs", json={"kind": "paint", "payload": {**payload, "conditions": conditions}})
         assert answer.status_code == 400
         assert words in answer.json()["error"]["message"]
-    more = {"like": picture, "computed": ["depth"]}
+    more = {"like": picture, "computed": ["pose"]}
     answer = live.client.post("/api/jobs", json={"kind": "paint", "payload": {**payload, **more}})
-    assert "computes edges, lines, source, segmentation of a picture, not 'depth'" in answer.json()["error"]["message"]
+    assert (
+        "computes edges, lines, source, depth, segmentation of a picture, not 'pose'"
+        in answer.json()["error"]["message"]
+    )
     answer = live.form("/paint", {"prompt": "<rex>", "condition": "depth"}, {"condition_file": photo()})
     assert answer.status_code == 400
     assert "nothing reads the condition &#39;depth&#39;" in answer.text
