@@ -54,7 +54,8 @@ def into_source(
     how = how or USUAL
     if how == concept.method:
         # a concept of an earlier version lacks newer settings of its method
-        known = {*concept.settings, *(one.name for one in settings_of(methods()[how]))}
+        newer = settings_of(methods()[how]) if how in methods() else ()
+        known = {*concept.settings, *(setting.name for setting in newer)}
         unknown = [name for name in settings or {} if name not in known]
         if unknown:
             raise UnknownName(f"setting of {how}", unknown[0], known)
