@@ -17,7 +17,7 @@ from typing import Any
 
 from common import write
 
-PROMPT, GUIDANCE = "a photo of a {}", 4.0
+PROMPT, GUIDANCE, TOYS = "a photo of a {}", 4.0, 2
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     pixels = torch.cat(
         [
             toy(kind, SPLITS["held-out"].start + number, count=1).tensor(base.picture_size)
-            for kind, number in STANDARD[:3]
+            for kind, number in STANDARD[:TOYS]
         ]
     )
     passes = 0
@@ -53,7 +53,7 @@ def main() -> None:
 
     with torch.no_grad():
         clean = base.encode(pixels)[0]
-        states = base.text_states([PROMPT.format(kind) for kind, _ in STANDARD[:3]], words={})
+        states = base.text_states([PROMPT.format(kind) for kind, _ in STANDARD[:TOYS]], words={})
         empty = base.text_states([""] * len(clean), words={})
 
     def text(x: Tensor, at: Tensor) -> Tensor:

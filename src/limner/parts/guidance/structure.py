@@ -268,7 +268,7 @@ def _targets(
     components: int,
     seeds: int,
     steps: Sequence[int],
-    inversion: str,
+    inversion: str = "ddim",
 ) -> dict[int, list[Target]]:
     """The target of each layer at each of the first steps, cached while the guide pictures stay the same."""
     import torch
