@@ -102,7 +102,7 @@ def test_the_exact_inversion_of_guided_sampling_needs_no_null_text(base: Any, re
         recipe = never_blended(rex, **EVERYWHERE, inversion=name, null_text_steps=rounds)
         errors[name, rounds] = lost(painted(base, recipe, {"source": photo}, **about), encoded(base, photo))
     assert errors["exact", 0] < 0.3 * errors["ddim", 10]
-    assert errors["exact", 0] < 0.01 * errors["ddim", 0]
+    assert errors["exact", 0] < 0.2 * errors["ddim", 0]
     with pytest.raises(InputError, match="there is no inversion 'exakt'; did you mean 'exact'"):
         photoswap(rex, inversion="exakt")
 

@@ -241,7 +241,7 @@ def test_a_head_that_would_be_random_is_refused(tmp_path: Path, photos: Tensor) 
     )  # fmt: skip
     DPTForDepthEstimation(config).save_pretrained(tmp_path)
     DPTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    with pytest.raises(FileError, match="no model for segmentation.*: it is a DPTForDepthEstimation"):
+    with pytest.raises(FileError, match="no model for segmentation.*: it holds a DPTForDepthEstimation"):
         computed("segmentation", photos, {"segmentation": str(tmp_path)})
 
 

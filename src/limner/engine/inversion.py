@@ -33,7 +33,7 @@ precision."""
 
 ITERATIONS = 40
 """Largest number of predictions for a step in `solved_along`. Most steps need 4 to 16; the last, whose result no noise
-is left in, uses them all."""
+is left in, often uses them all."""
 
 MEMORY = 8
 """Number of earlier iterates that a step of Anderson's acceleration combines."""

@@ -145,11 +145,11 @@ def boxes(pixels: Tensor, place: str, nouns: Sequence[str]) -> list[tuple[float,
         output = network(**processor(images=_bytes(pixels), return_tensors="pt"))
     (things,) = processor.post_process_object_detection(output, threshold=SURE, target_sizes=[(1, 1)])
     order, names = things["scores"].argsort(descending=True).tolist(), _names(network.config.id2label)
+    seen = listed(sorted({str(network.config.id2label[int(things["labels"][k])]) for k in order})) or "nothing"
     taken: list[tuple[float, float, float, float]] = []
     for noun in nouns:
         own = next((k for k in order if _plain(noun) in names[int(things["labels"][k])]), None)
         if own is None:
-            seen = listed(sorted({str(network.config.id2label[int(things["labels"][k])]) for k in order})) or "nothing"
             raise InputError(
                 f"the network in {place} finds too few things of the class {noun} in the picture (it finds {seen}): give the "
                 "places with --region NAME=BOX"
@@ -309,16 +309,16 @@ def opened(place: str, kinds: Sequence[str], what: str) -> tuple[Any, Any]:
         raise FileError(f"{place} is no model for {what}: {_first_line(error)}") from error
     for kind in kinds:
         if made and not kind.startswith("Auto") and kind not in made:
-            reasons.append(f"it is a {made[0]}")
             continue
         try:
             network = getattr(transformers, kind).from_pretrained(where).float().eval()
             if not made or type(network).__name__ in made:
                 return network, transformers.AutoImageProcessor.from_pretrained(where)
-            reasons.append(f"it is a {made[0]}")  # its body fits, and its head would be random
+            reasons.append("its head would be random")
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             reasons.append(_first_line(error))
-    raise FileError(f"{place} is no model for {what}: {reasons[0]}")
+    holds = [f"it holds a {made[0]}"] if made else []
+    raise FileError(f"{place} is no model for {what}: {'; '.join([*holds, *reasons[:1]])}")
 
 
 def _first_line(error: Exception) -> str:
