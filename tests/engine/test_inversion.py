@@ -79,10 +79,10 @@ def test_the_exact_inversion_comes_back_by_the_sampler_itself(base: Any, clean: 
 class Network:
     """A base of random linear maps between smooth functions, as far as samplers know it."""
 
-    device, scheduler_config = torch.device("cpu"), {}
+    device = torch.device("cpu")
 
     def __init__(self, **config: Any) -> None:
-        self.scheduler_config = config
+        self.scheduler_config: dict[str, Any] = config
         random = torch.Generator().manual_seed(0)
         self.first, self.second = (torch.randn(48, 48, generator=random) / 48**0.5 for _ in range(2))
 
@@ -126,7 +126,7 @@ def test_whatever_is_predicted_the_exact_inversion_comes_back(kind: Any, config:
 
 
 def test_an_inversion_that_does_not_converge_says_so() -> None:
-    base = DiffusionNetwork(prediction_type="epsilon", timestep_spacing="trailing")
+    base: Any = DiffusionNetwork(prediction_type="epsilon", timestep_spacing="trailing")
     clean = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     times = base.scheduler(steps=4).timesteps
     with pytest.warns(

@@ -150,7 +150,8 @@ def test_a_skeleton_has_openposes_colours_at_its_keypoints() -> None:
     assert image is not None
     at = {"nose": (0, (255, 0, 0)), "right wrist": (10, (170, 255, 0)), "left ankle": (15, (85, 0, 255))}
     for coco, colour in at.values():
-        assert image.getpixel(tuple(int(v) for v in (places[coco] * 512).tolist())) == colour
+        x, y = (512 * places[coco]).int().tolist()
+        assert image.getpixel((x, y)) == colour
     neck = (places[5] + places[6]) / 2 * 512
     assert image.getpixel((int(neck[0]), int(neck[1]))) == COLOURS[1]
     scores = torch.ones(17)

@@ -121,7 +121,11 @@ def solved_along(
             stepped, at = _sampler_step(base, times, step), _at(base, times, step, len(clean))
             one = torch.ones_like(clean[:1])
             slope = float(stepped(one, 0 * one).flatten()[0])
-            now, error = _solved(lambda x, f=stepped, at=at: f(x, predict(x, at)), way[-1], slope, iterations)
+
+            def sampled(x: Tensor, stepped: Predict = stepped, at: Tensor = at) -> Tensor:
+                return stepped(x, predict(x, at))
+
+            now, error = _solved(sampled, way[-1], slope, iterations)
             way.append(now)
             worst = max(worst, (error, step))
     if worst[0] > UNSOLVED:
