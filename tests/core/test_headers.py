@@ -240,6 +240,7 @@ def test_every_setting_that_names_something_to_open_or_run_is_known() -> None:
         "strengths",
         "variant",
         "reference",
+        "inversion",
         "source_noun",
         "source_prompt",
         "sees",

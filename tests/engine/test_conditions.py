@@ -214,8 +214,9 @@ def test_depth_is_computed_by_a_network_from_a_folder(tmp_path: Path) -> None:
     assert (float(found.amin()), float(found.amax())) == (0, 1)
     with pytest.raises(InputError, match="--estimator depth=FOLDER"):
         computed("depth", torch.rand(1, 3, 8, 8))
-    with pytest.raises(InputError, match="computes edges, lines, source, depth of a picture.*--condition pose=FILE"):
-        computed("pose", torch.rand(1, 3, 8, 8))
+    known = "edges, lines, source, depth, segmentation, pose"
+    with pytest.raises(InputError, match=f"computes {known} of a picture.*--condition sketch=FILE"):
+        computed("sketch", torch.rand(1, 3, 8, 8))
     # a folder replaces the base's own network
     own = {"depth": lambda pixels: torch.full_like(pixels[:, :1], 0.25)}
     assert computed("depth", torch.rand(1, 3, 24, 24), {}, own).eq(0.25).all()

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 import limner
+from limner.bases.common.paths import Diffusion, Flow
 from limner.core.adapted import Moment
 from limner.core.recipe import Painting, Recipe
 from limner.core.subject import Subject
 from limner.core.types import Pass
 from limner.engine.attach import Adapter, attach
-from limner.engine.inversion import inverted_along, null_text_inverted, sampled_along
+from limner.engine.inversion import inverted_along, null_text_inverted, sampled_along, solved_along
 from limner.engine.sample import sample
 from limner.errors import InputError
 
@@ -54,6 +55,84 @@ def test_the_second_order_comes_back_nearer(base: Any, clean: Tensor) -> None:
                 now = base.stepped(scheduler, predict(now, time.expand(len(now))), time, now, [torch.Generator()] * 2)
         errors[name] = lost(now, clean)
     assert errors["dpm"] < 0.6 * errors["ddim"]
+
+
+@pytest.mark.parametrize("iterations", [40, 0])
+def test_the_exact_inversion_comes_back_by_the_sampler_itself(base: Any, clean: Tensor, iterations: int) -> None:
+    """Against DDIM's, which it is without iterations, by the base's own sampler."""
+    scheduler, predict = base.scheduler(steps=8), predicting(base, PROMPT)
+    errors = []
+    for way in (
+        inverted_along(base, predict, clean, scheduler.timesteps),
+        solved_along(base, predict, clean, scheduler.timesteps, iterations=iterations),
+    ):
+        assert len(way) == 9
+        assert torch.equal(way[-1], clean)
+        now = way[0]
+        with torch.no_grad():
+            for time in scheduler.timesteps:
+                now = base.stepped(scheduler, predict(now, time.expand(len(now))), time, now, [torch.Generator()] * 2)
+        errors.append(lost(now, clean))
+    assert (errors[1] < errors[0] / 1000) == bool(iterations)
+
+
+class Network:
+    """A base of random linear maps between smooth functions, as far as samplers know it."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, **config: Any) -> None:
+        self.scheduler_config: dict[str, Any] = config
+        random = torch.Generator().manual_seed(0)
+        self.first, self.second = (torch.randn(48, 48, generator=random) / 48**0.5 for _ in range(2))
+
+    def predict(self, x: Tensor, at: Tensor, scale: float = 1.0) -> Tensor:
+        return scale * (torch.tanh(x.flatten(1) @ self.first + at[:, None] / 1000) @ self.second).view_as(x)
+
+    def stepped(self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Any) -> Tensor:
+        found: Tensor = scheduler.step(output, time, latents).prev_sample
+        return found
+
+
+class DiffusionNetwork(Network, Diffusion):
+    pass
+
+
+class FlowNetwork(Network, Flow):
+    pass
+
+
+NETWORKS = (
+    (DiffusionNetwork, {"prediction_type": "epsilon"}),
+    (DiffusionNetwork, {"prediction_type": "v_prediction", "timestep_spacing": "trailing"}),
+    (FlowNetwork, {"shift": 3.0}),
+)
+
+
+@pytest.mark.parametrize(("kind", "config"), NETWORKS, ids=("noise", "velocity", "flow"))
+def test_whatever_is_predicted_the_exact_inversion_comes_back(kind: Any, config: dict[str, Any]) -> None:
+    """Euler's steps along a flow, too; and the last step as the schedule has it, which keeps noise by a default."""
+    base = kind(**config)
+    clean = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    errors = []
+    for invert in (inverted_along, solved_along):
+        scheduler = base.scheduler(steps=10)
+        now = invert(base, base.predict, clean, scheduler.timesteps)[0]
+        for time in scheduler.timesteps:
+            now = base.stepped(scheduler, base.predict(now, time.expand(2)), time, now, ())
+        errors.append(lost(now, clean))
+    assert errors[1] < 1e-9
+    assert errors[1] < errors[0] / 1000
+
+
+def test_an_inversion_that_does_not_converge_says_so() -> None:
+    base: Any = DiffusionNetwork(prediction_type="epsilon", timestep_spacing="trailing")
+    clean = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    times = base.scheduler(steps=4).timesteps
+    with pytest.warns(
+        UserWarning, match=r"did not converge: step \d of 4 misses .* after 2 iterations.*lower the guidance"
+    ):
+        solved_along(base, lambda x, at: base.predict(x, at, 3.0), clean, times, iterations=2)
 
 
 def test_null_text_lets_guided_sampling_come_back(base: Any, clean: Tensor) -> None:

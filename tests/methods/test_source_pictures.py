@@ -95,6 +95,18 @@ def test_the_source_comes_back_where_all_is_swapped_and_the_prompts_agree(
     assert errors[1] > 3 * errors[0]
 
 
+def test_the_exact_inversion_of_guided_sampling_needs_no_null_text(base: Any, rex: Subject, photo: Tensor) -> None:
+    about: dict[str, Any] = {"prompt": "a photo of a dog", "steps": 6, "guidance": 3.0}
+    errors = {}
+    for name, rounds in (("exact", 0), ("ddim", 10), ("ddim", 0)):
+        recipe = never_blended(rex, **EVERYWHERE, inversion=name, null_text_steps=rounds)
+        errors[name, rounds] = lost(painted(base, recipe, {"source": photo}, **about), encoded(base, photo))
+    assert errors["exact", 0] < 0.3 * errors["ddim", 10]
+    assert errors["exact", 0] < 0.2 * errors["ddim", 0]
+    with pytest.raises(InputError, match="there is no inversion 'exakt'; did you mean 'exact'"):
+        photoswap(rex, inversion="exakt")
+
+
 def test_the_shares_of_the_steps_keep_the_source(base: Any, rex: Subject, photo: Tensor) -> None:
     """The more is taken from the source, the nearer the picture is to it, though the prompt names the subject."""
     clean = encoded(base, photo)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
@@ -23,6 +25,21 @@ is 5 and 12 %, and without that noise 22 and 41 %."""
 TOLERANCE = 1e-5, 2e-5
 """Mean squared error at which the optimisation of a step ends in `null_text_inverted`: at the first step, and its
 growth per step where there are 50 (null_text_w_ptp.ipynb of google/prompt-to-prompt)."""
+
+SOLVED = 1e-6
+"""Error at which the iteration of a step ends in `solved_along`: norm of the difference between the step's result and
+the latents that it should lead to, as a share of their norm. Where the latents' type is coarser, four times its
+precision."""
+
+ITERATIONS = 40
+"""Largest number of predictions for a step in `solved_along`. Most steps need 4 to 16; the last, whose result no noise
+is left in, often uses them all."""
+
+MEMORY = 8
+"""Number of earlier iterates that a step of Anderson's acceleration combines."""
+
+UNSOLVED = 0.05
+"""Error of a step after all iterations from which on `solved_along` warns."""
 
 
 def inverted_along(base: Base, predict: Predict, clean: Tensor, times: Tensor, *, order: int = 1) -> list[Tensor]:
@@ -77,6 +94,119 @@ def _second_order(
     ahead = estimate if not last else estimate + length / (2 * last) * (estimate - before)
     ratio = sigma / sigma_now
     return (ratio * now + (signal - ratio * signal_now) * ahead).to(now), length
+
+
+def solved_along(
+    base: Base, predict: Predict, clean: Tensor, times: Tensor, *, iterations: int = ITERATIONS
+) -> list[Tensor]:
+    """Latents [n, C, h, w] before each step and after the last, from which the sampler itself reaches the clean ones.
+
+    The steps are those of DDIM, or of Euler along a flow. From the last to the first, each step's equation
+    x_{k+1} = f(x_k) is solved for x_k by fixed-point iteration with Anderson's acceleration (arXiv:2309.04907), where
+    `inverted_along` takes the prediction of another step. A step ends at an error of SOLVED; the iterate with the least
+    error is taken. Where one is above UNSOLVED after all iterations, a warning states it: no latents may lead to these
+    clean ones, which happens under high guidance.
+
+    base: the base
+    predict: its prediction, with the guidance of sampling
+    clean: latents [n, C, h, w]
+    times: [steps], noisiest first
+    iterations: largest number of predictions for a step; 0 leaves `inverted_along`'s latents as they are
+    """
+    if not iterations:
+        return inverted_along(base, predict, clean, times)
+    way, worst = [clean], (0.0, 0)
+    with torch.no_grad():
+        for step in reversed(range(len(times))):
+            stepped, at = _sampler_step(base, times, step), _at(base, times, step, len(clean))
+            one = torch.ones_like(clean[:1])
+            slope = float(stepped(one, 0 * one).flatten()[0])
+
+            def sampled(x: Tensor, stepped: Predict = stepped, at: Tensor = at) -> Tensor:
+                return stepped(x, predict(x, at))
+
+            now, error = _solved(sampled, way[-1], slope, iterations)
+            way.append(now)
+            worst = max(worst, (error, step))
+    if worst[0] > UNSOLVED:
+        warnings.warn(
+            f"the exact inversion did not converge: step {worst[1] + 1} of {len(times)} misses the latents that it "
+            f"should lead to by {100 * worst[0]:.0f} % of their norm after {iterations} iterations, so the source comes "
+            "back with an error; lower the guidance, sample in more steps, or invert by DDIM",
+            stacklevel=2,
+        )
+    return way[::-1]
+
+
+def _solved(
+    function: Callable[[Tensor], Tensor], wanted: Tensor, slope: float, iterations: int
+) -> tuple[Tensor, float]:
+    """Latents that a function leads to the wanted ones, and the largest error among the rows.
+
+    function: latents [n, C, h, w] -> latents of the same shape
+    wanted: [n, C, h, w]
+    slope: derivative of the function by latents while the prediction stays
+    iterations: largest number of calls
+    """
+    enough = max(SOLVED, 4 * torch.finfo(wanted.dtype).eps)
+    norm = wanted.flatten(1).float().norm(dim=1).clamp_min(1e-12)
+    now = best = wanted
+    least = torch.full_like(norm, float("inf"))
+    iterates: list[Tensor] = []
+    changes: list[Tensor] = []
+    for _ in range(iterations):
+        change = (wanted - function(now)).flatten(1).float() / slope
+        error = change.norm(dim=1) * abs(slope) / norm
+        better = error < least
+        best = torch.where(better.view(-1, 1, 1, 1), now, best)
+        least = torch.where(better, error, least)
+        if float(least.max()) <= enough:
+            break
+        iterates, changes = [*iterates, now.flatten(1).float()][-MEMORY:], [*changes, change][-MEMORY:]
+        now = _accelerated(iterates, changes).view_as(wanted).to(wanted)
+    return best, float(least.max())
+
+
+def _accelerated(iterates: list[Tensor], changes: list[Tensor]) -> Tensor:
+    """[n, D]: the next iterate of Anderson's acceleration of the iteration x + change(x).
+
+    iterates: [n, D] each, the newest last
+    changes: [n, D] each
+    """
+    plain = iterates[-1] + changes[-1]
+    if len(iterates) == 1:
+        return plain
+    moved = torch.stack([b - a for a, b in pairwise(iterates)], -1)  # [n, D, m]
+    turned = torch.stack([b - a for a, b in pairwise(changes)], -1)
+    gram = turned.transpose(1, 2) @ turned
+    size = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30)
+    ridge = 1e-8 * size[:, None, None] * torch.eye(gram.shape[-1], device=gram.device)
+    share = torch.linalg.solve(gram + ridge, turned.transpose(1, 2) @ changes[-1][..., None])
+    return plain - ((moved + turned) @ share)[..., 0]
+
+
+INVERSIONS: dict[str, Callable[[Base, Predict, Tensor, Tensor], list[Tensor]]] = {
+    "ddim": inverted_along,
+    "exact": solved_along,
+}
+"""Way of inversion -> its function."""
+
+
+def _sampler_step(base: Base, times: Tensor, step: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """Latents before a step and the prediction there -> latents after it, by the base's default sampler where the times
+    are its own."""
+    scheduler = base.scheduler(steps=len(times))
+    if not torch.equal(scheduler.timesteps.to(times), times):
+        return lambda now, output: _stepped(base, now, output, times, step)
+
+    def stepped(now: Tensor, output: Tensor) -> Tensor:
+        scheduler = base.scheduler(steps=len(times))  # a new one, since samplers count their steps
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(step)
+        noises = [torch.Generator() for _ in now]
+        return base.stepped(scheduler, output, scheduler.timesteps[step], now, noises)
+
+    return stepped
 
 
 def _levels(base: Base, time: Tensor) -> tuple[Tensor, Tensor]:

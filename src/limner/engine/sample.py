@@ -24,7 +24,7 @@ from limner.errors import InputError, PaintingError, UnknownName
 from .attach import AdaptedBase
 from .conditions import checked
 from .guidance import classifier_free, norm_preserving
-from .inversion import inverted_along
+from .inversion import INVERSIONS
 from .regions import BACKGROUNDS, COMPOSE, beside_first, blended, composited, parts_of
 from .steps import PaintStep
 from .two_passes import two_passes
@@ -319,11 +319,13 @@ def decoded(base: Base, latents: Tensor) -> Tensor:
     return pixels
 
 
-def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tensor]:
+def inverted(base: Base, latents: Tensor, prompt: str, steps: int, *, inversion: str = "ddim") -> list[Tensor]:
     """Invert clean latents [1, C, h, w]: the trajectory by which the base's default sampler with `steps` steps (DDIM,
     or Euler along a flow) would reach them.
 
-    Returns latents [C, h, w] before each of its steps, noisiest first (`inverted_along`). There is no guidance.
+    Returns latents [C, h, w] before each of its steps, noisiest first. There is no guidance.
+
+    inversion: "ddim" (`inverted_along`) or "exact" (`solved_along`)
     """
     with torch.no_grad():
         states = base.text_states([prompt], words={})
@@ -332,7 +334,7 @@ def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tenso
         def predict(now: Tensor, at: Tensor) -> Tensor:
             return base.predict(now, at, states, context=Pass(time=at))
 
-        return [now[0] for now in inverted_along(base, predict, latents, times)[:-1]]
+        return [now[0] for now in INVERSIONS[inversion](base, predict, latents, times)[:-1]]
 
 
 OWN: dict[str, tuple[Guidance, ...]] = {

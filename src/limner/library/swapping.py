@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from limner.core.method import settings as settings_of
 from limner.core.recipe import Painting
 from limner.core.subject import Subject
 from limner.errors import InputError, UnknownName
@@ -52,13 +53,15 @@ def into_source(
         how = how or concept.method
     how = how or USUAL
     if how == concept.method:
-        unknown = [name for name in settings or {} if name not in concept.settings]
+        # a concept of an earlier version lacks newer settings of its method
+        newer = settings_of(methods()[how]) if how in methods() else ()
+        known = {*concept.settings, *(setting.name for setting in newer)}
+        unknown = [name for name in settings or {} if name not in known]
         if unknown:
-            raise UnknownName(f"setting of {how}", unknown[0], concept.settings)
+            raise UnknownName(f"setting of {how}", unknown[0], known)
         return replace(concept, settings={**concept.settings, **(settings or {})}), None
-    known = ways()
-    if how not in known:
-        raise UnknownName("way into a picture", how, known)
+    if how not in ways():
+        raise UnknownName("way into a picture", how, ways())
     swaps = bool(recipe.painting.after_steps)
     plain = replace(recipe.painting, latents=(), after_steps=()) if swaps else recipe.painting
     if recipe.weights or plain != Painting():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +66,7 @@ def paint_request(
     base = open_base(choice)
     if note := strange_words_note(base.name, " ".join([*request.prompts, request.negative])):
         yield Note(note)
-    arguments, region = painting_arguments(request, base)
+    arguments, region = painting_arguments(request, base, concepts)
     pictures = workflow.painting(
         base,
         list(request.prompts),
@@ -95,7 +95,9 @@ def paint_request(
     yield RunDone({"pictures": paths}, "\n".join(paths))
 
 
-def painting_arguments(request: PaintRequest, base: Any) -> tuple[dict[str, Any], Region | None]:
+def painting_arguments(
+    request: PaintRequest, base: Any, concepts: Sequence[Concept]
+) -> tuple[dict[str, Any], Region | None]:
     """The arguments of `workflows.paint.painting` for a request, beside prompts, concepts, their scales, count and
     seed; and the region of a canvas that the painted square is put back into, if there is one."""
     canvas, region = _canvas(request, base)
@@ -104,7 +106,7 @@ def painting_arguments(request: PaintRequest, base: Any) -> tuple[dict[str, Any]
         "canvas": canvas,
         "any_base": request.any_base,
         "regions": _regions(request),
-        "conditions": _conditions(request, base),
+        "conditions": _conditions(request, base, concepts),
         "controls": request.controls,
         "frames": request.frames,
         "motion": request.motion,
@@ -175,18 +177,39 @@ def _check_conditions(request: PaintRequest) -> None:
         )
 
 
-def _conditions(request: PaintRequest, base: Base) -> dict[str, Any]:
-    """The conditions given as pictures, and those computed from a picture."""
+def _conditions(request: PaintRequest, base: Base, concepts: Sequence[Concept]) -> dict[str, Any]:
+    """The conditions given as pictures, and those computed from a picture, which shows things of the concepts'
+    classes."""
     from limner.core.pixels import to_tensor
     from limner.core.subject import read_picture
     from limner.parts.encoders.conditions import computed
+    from limner.parts.encoders.estimators import LAYOUT
 
     conditions: dict[str, Any] = {name: read_picture(file)[0].image for name, file in request.conditions.items()}
     if request.like:
         image: Any = read_picture(request.like)[0].image
         pixels, own = to_tensor([image], base.picture_size), base.capabilities.estimators
-        conditions |= {name: computed(name, pixels, request.estimators, own) for name in request.computed}
+        nouns = [str(concept.subject["noun"]) for concept in concepts]
+        for name in request.computed:
+            if name == LAYOUT:
+                conditions[name] = _layout(request, pixels, {c.handle: n for c, n in zip(concepts, nouns, strict=True)})
+            else:
+                conditions[name] = computed(name, pixels, request.estimators, own, nouns)
     return conditions
+
+
+def _layout(request: PaintRequest, pixels: Any, nouns: Mapping[str, str]) -> dict[str, Any]:
+    """Handle -> the box of a thing of its class in a picture. Raises `InputError` without a network or concepts."""
+    from limner.parts.encoders.estimators import LAYOUT, boxes
+
+    if LAYOUT not in request.estimators:
+        raise InputError(
+            "a layout is found by a network: open one with --estimator layout=FOLDER (a model of transformers for object "
+            "detection, such as DETR or YOLOS), or give the places with --region NAME=BOX"
+        )
+    if not nouns:
+        raise InputError("a layout places concepts, and none is given: name one with --with FILE")
+    return dict(zip(nouns, boxes(pixels, request.estimators[LAYOUT], list(nouns.values())), strict=True))
 
 
 def base_choice(request: PaintRequest | ConverseRequest, concepts: Sequence[Concept]) -> BaseChoice:

@@ -171,7 +171,9 @@ def _add_conditions(parser: Parser) -> None:
         nargs="+",
         default=[],
         metavar="NAME=FOLDER",
-        help="folders of networks that compute conditions from --like, by condition",
+        help="folders or hub ids of transformers' networks that compute conditions from --like: depth (Depth Anything, DPT), "
+        "segmentation (SegFormer, Mask2Former; the subject's mask), pose (ViTPose; the skeleton of one person), layout "
+        "(DETR, YOLOS; a box for each concept)",
     )
     group.add_argument("--frames", type=at_least(1), default=1, help="frames of a clip; 1 paints pictures (default: 1)")
     group.add_argument(

@@ -97,7 +97,8 @@ def add_networks(parser: Any) -> None:
         nargs="+",
         default=[],
         metavar="NAME=FOLDER",
-        help="folders of networks that compute conditions from a picture, by condition",
+        help="folders of transformers' networks that compute conditions from a picture: depth (Depth Anything, DPT), "
+        "segmentation (SegFormer, Mask2Former; the subject's mask), pose (ViTPose; the skeleton of one person)",
     )
 
 

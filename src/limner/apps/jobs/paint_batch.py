@@ -184,7 +184,7 @@ def _wanted(part: Sequence[_Checked], partials: Mapping[int, Partials]) -> dict[
 def _one_concept(base: Any, part: Sequence[_Checked], hot: Concepts, partials: Mapping[int, Partials]) -> list[Picture]:
     """Pictures of the same concepts, in one run."""
     order = part[0].order
-    arguments, region = painting_arguments(order.request, base)
+    arguments, region = painting_arguments(order.request, base, part[0].concepts)
     arguments["settings"] = replace(arguments["settings"], batch=len(part))
     if wanted := _wanted(part, partials):
         watcher = Watcher(base, wanted, region.put_back if region else lambda image: image)

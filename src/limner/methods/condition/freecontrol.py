@@ -18,7 +18,7 @@ from limner.parts.modifiers import reference_latents
     scope=("condition", "object"),
     reads=("source",),
     full_size={"strength": 800.0, "components": 64, "num_class_pictures": 20, "warmup": 0.05, "appearance": 0.05},
-    same=("background", "colours", "until"),
+    same=("background", "colours", "until", "inversion"),
     source="config/base.yaml of the authors' code, whose 200 steps are guided up to step 80",
 )
 def freecontrol(
@@ -32,6 +32,7 @@ def freecontrol(
     num_class_pictures: int = 8,
     until: float = 0.4,
     warmup: float = 0.1,
+    inversion: str = "ddim",
 ) -> Recipe:
     """The structure of the condition "source", a picture of any kind (a sketch, depth, a render), where it is given;
     else that of the subject's first picture.
@@ -50,6 +51,7 @@ def freecontrol(
         num_class_pictures: pictures of the class that are sampled for the principal components
         until: share of sampling, from its start, with guidance
         warmup: share of sampling in which the strength rises to its value
+        inversion: "ddim", or "exact", which solves the sampler's own steps
     """
     reference = reference_latents(subject, instead="source")
     guidance = structure_guidance(
@@ -63,5 +65,6 @@ def freecontrol(
         seeds=num_class_pictures,
         until=until,
         warmup=warmup,
+        inversion=inversion,
     )
     return Recipe(says=subject.noun, modifiers=(reference,), painting=Painting(latents=(guidance,)))

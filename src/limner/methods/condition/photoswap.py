@@ -30,7 +30,7 @@ from limner.parts.sources import prior_note
     },
     same=(
         *("cross", "blend_from", "threshold"),
-        *("null_text_steps", "source_noun", "source_prompt"),
+        *("inversion", "null_text_steps", "source_noun", "source_prompt"),
     ),
     source="real-image-swap.ipynb and swapping_class.py of eric-ai-lab/photoswap; null-text inversion as in "
     "google/prompt-to-prompt; training as in DreamBooth, since theirs is not published",
@@ -43,6 +43,7 @@ def photoswap(
     self_map: float = 0.1,
     blend_from: float = 0.2,
     threshold: float = 0.3,
+    inversion: str = "ddim",
     null_text_steps: int = 10,
     source_noun: str = "",
     source_prompt: str = "",
@@ -72,6 +73,8 @@ def photoswap(
         self_map: share of the steps after these in which the source's self-attention maps are taken
         blend_from: share of the steps after which the source's latents stay outside of the subject
         threshold: share of the largest attention above which a position belongs to the subject
+        inversion: "ddim" with the null text, or "exact", which solves the guided sampler's own steps and needs no null
+            text
         null_text_steps: updates of the null-text inversion in each step; 0 inverts by DDIM alone
         source_noun: noun of the thing in the source that is replaced; empty for the subject's class
         source_prompt: prompt of the source, which names that noun; empty for the picture's prompt with that noun
@@ -81,7 +84,9 @@ def photoswap(
         num_class_pictures: class images that the untouched base paints first
         batch: pictures of the subject in an update, and as many class images
     """
-    source = source_picture(subject.handle, subject.noun, source_noun, source_prompt, null_text_steps)
+    source = source_picture(
+        subject.handle, subject.noun, source_noun, source_prompt, null_text_steps, inversion=inversion
+    )
     attention = swapped_attention(cross, self_output, self_map)
     loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
     return Recipe(

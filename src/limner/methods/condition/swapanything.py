@@ -29,7 +29,7 @@ from limner.parts.sources import prior_note
         "dilate": 10 / 64,
         "blur": 25 / 64,
     },
-    same=("cross", "self_output", "adapt", "null_text_steps", "source_noun", "source_prompt"),
+    same=("cross", "self_output", "adapt", "inversion", "null_text_steps", "source_noun", "source_prompt"),
     source="main.py, config_personal_swap.yml and train_dreambooth.sh of eric-ai-lab/swap-anything, which tries shares of "
     "0, 0.1, 0.3, 0.5 and 0.7: 0.3 of these is our choice, and adapt is ours",
 )
@@ -42,6 +42,7 @@ def swapanything(
     dilate: float = 0.0625,
     blur: float = 0.1875,
     adapt: float = 1.0,
+    inversion: str = "ddim",
     null_text_steps: int = 10,
     source_noun: str = "",
     source_prompt: str = "",
@@ -71,6 +72,8 @@ def swapanything(
         dilate: diameter by which the mask is made wider, as a share of the picture's side
         blur: width of the mask's soft edge, as a share of the picture's side
         adapt: how far latents and outputs inside of the mask take on the source's mean and deviation, from 0 to 1
+        inversion: "ddim" with the null text, or "exact", which solves the guided sampler's own steps and needs no null
+            text
         null_text_steps: updates of the null-text inversion in each step; 0 inverts by DDIM alone
         source_noun: noun of the thing in the source that is replaced; empty for the subject's class
         source_prompt: prompt of the source, which names that noun; empty for the picture's prompt with that noun
@@ -80,7 +83,7 @@ def swapanything(
         num_class_pictures: class images that the untouched base paints first
         batch: pictures of the subject in an update, and as many class images
     """
-    source = source_picture(subject.handle, subject.noun, source_noun, source_prompt, null_text_steps, masked=True)
+    source = source_picture(subject.handle, subject.noun, source_noun, source_prompt, null_text_steps, True, inversion)
     attention = swapped_attention(cross, self_output, self_map, soft=(dilate, blur), adapt=adapt)
     loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
     adaptation = (adapted_latents(attention),) if adapt else ()

@@ -1,15 +1,16 @@
-"""Conditions computed from pictures: edges by filters, depth by a network opened from a folder, others by networks of
-the base."""
+"""Conditions computed from pictures: edges by filters, depth, segmentation and pose by networks opened from a folder,
+and others by networks of the base."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from limner.core.wording import listed
-from limner.errors import FileError, InputError
+from limner.errors import InputError
+
+from .estimators import ESTIMATORS, EXAMPLES, LAYOUT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,74 +84,46 @@ def _is_ridge(size: Tensor, across: Tensor, down: Tensor) -> Tensor:
     return ridge
 
 
-def depth(pixels: Tensor, folder: Path | str) -> Tensor:
-    """[n, 1, H, W] in [0, 1]: inverse depth of each picture, 1 at its nearest point.
-
-    A network of transformers estimates it, such as Depth Anything or DPT. Raises `FileError` for a folder that holds
-    none.
-
-    pixels: [n, 3, H, W] in [0, 1]
-    folder: folder of the network
-    """
-    import torch
-    import torch.nn.functional as F
-
-    network, processor = _depth_network(folder)
-    images = [(255 * picture).round().byte().cpu() for picture in pixels]
-    with torch.no_grad():
-        inverse_depth = network(**processor(images=images, return_tensors="pt")).predicted_depth[:, None]
-    inverse_depth = F.interpolate(inverse_depth.float(), pixels.shape[2:], mode="bicubic", antialias=True)
-    low, high = inverse_depth.amin((1, 2, 3), keepdim=True), inverse_depth.amax((1, 2, 3), keepdim=True)
-    return (inverse_depth - low) / (high - low).clamp_min(1e-12)
-
-
-def _depth_network(folder: Path | str) -> tuple[Any, Any]:
-    from transformers import AutoImageProcessor, AutoModelForDepthEstimation
-
-    if not Path(folder).expanduser().is_dir():
-        raise FileError(f"there is no folder {folder}: expected a model for depth estimation, such as Depth Anything's")
-    try:
-        place = str(Path(folder).expanduser())
-        return AutoModelForDepthEstimation.from_pretrained(place).eval(), AutoImageProcessor.from_pretrained(place)
-    except (OSError, ValueError, ImportError) as error:
-        raise FileError(
-            f"{folder} is no model for depth estimation: {str(error).strip().splitlines()[0][:300]}"
-        ) from error
-
-
 def computed(
     name: str,
     pixels: Tensor,
     folders: Mapping[str, str] = MappingProxyType({}),
     estimators: Mapping[str, Estimator] = MappingProxyType({}),
+    nouns: Sequence[str] = (),
 ) -> Tensor:
     """[n, 1 or 3, H, W] in [0, 1]: a condition of pictures, by its name.
 
     Raises `InputError` for a name that cannot be computed, with the option that supplies it.
 
-    name: "edges"; "lines", which are soft edges; "source", the pictures themselves; "depth"; or one that the base
-        estimates
+    name: "edges"; "lines", which are soft edges; "source", the pictures themselves; "depth", "segmentation" or "pose",
+        by a network; or one that the base estimates
     pixels: [n, 3, H, W] in [0, 1]
-    folders: name of a condition -> folder of the network that estimates it, for "depth"; it replaces the base's own
+    folders: name of a condition -> folder or hub id of the network that estimates it, for those of
+        `estimators.ESTIMATORS`; it replaces the base's own
     estimators: name of a condition -> network of the base (`Capabilities.estimators`)
+    nouns: class nouns of the subjects, for segmentation by a network from a folder
     """
-    if name == "edges":
-        return edges(pixels)
-    if name == "lines":
-        return soft_edges(pixels)
-    if name == "source":
-        return pixels
-    if name == "depth" and name in folders:
-        return depth(pixels, folders[name])
+    if strange := [one for one in folders if one not in (*ESTIMATORS, LAYOUT)]:
+        raise InputError(
+            f"limner opens no network for {strange[0]!r}: --estimator takes {listed((*ESTIMATORS, LAYOUT))}; edges and lines are "
+            "computed by filters"
+        )
+    if name in FILTERS:
+        return FILTERS[name](pixels)
+    if name in folders:
+        return ESTIMATORS[name](pixels, folders[name], nouns)
     if name in estimators:
         return estimators[name](pixels)
-    if name == "depth":
+    if name in ESTIMATORS:
         raise InputError(
-            "depth is computed by a network: open one with --estimator depth=FOLDER (a model of transformers for depth "
-            "estimation, "
-            "such as Depth Anything), or give a picture of it with --condition depth=FILE"
+            f"{name} is computed by a network: open one with --estimator {name}=FOLDER ({EXAMPLES[name]}), or give a "
+            f"picture of it with --condition {name}=FILE"
         )
     raise InputError(
-        f"limner computes {listed(['edges', 'lines', 'source', *dict.fromkeys(('depth', *estimators))])} of a picture, not "
-        f"{name!r}: give a picture of it with --condition {name}=FILE"
+        f"limner computes {listed(dict.fromkeys((*FILTERS, *ESTIMATORS, *estimators)), 10)} of a picture, not {name!r}: "
+        f"give a picture of it with --condition {name}=FILE"
     )
+
+
+FILTERS: dict[str, Callable[[Tensor], Tensor]] = {"edges": edges, "lines": soft_edges, "source": lambda pixels: pixels}
+"""Condition -> its function of the picture, without a network."""

@@ -11,6 +11,7 @@ from limner.errors import InputError
 from limner.parts.attention.followed import noun_places
 from limner.parts.attention.maps import keep_maps, kept_maps
 from limner.parts.modifiers.reference import LATENTS
+from limner.parts.modifiers.source_picture import check_inversion
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,11 +58,12 @@ def structure_guidance(
     seeds: int = 20,
     until: float = 0.4,
     warmup: float = 0.05,
+    inversion: str = "ddim",
 ) -> LatentOperation:
     """Structure guidance and appearance guidance (Sec. 3.3 of arXiv:2312.07536).
 
     Keys of self-attention in the first up block with it are projected on the principal components of keys of `seeds`
-    pictures, which are sampled for the noun. The guide picture enters through its DDIM inversion alone: the condition
+    pictures, which are sampled for the noun. The guide picture enters through its inversion alone: the condition
     that the reference reads, else the subject's first picture. The energy is `structure_energy` plus `appearance` times
     `appearance_energy` against an unguided sample from the same noise.
 
@@ -78,7 +80,9 @@ def structure_guidance(
     seeds: pictures sampled for the principal components
     until: share of the sampling steps, from the first, in which it acts
     warmup: share of the sampling steps in which the strength rises to its value
+    inversion: "ddim" or "exact" (`engine.inversion`)
     """
+    check_inversion(inversion)
 
     def operation(moment: Moment) -> Tensor:
         import torch
@@ -87,7 +91,7 @@ def structure_guidance(
         if moment.step >= until * moment.total or not strength:
             return x
         guided_steps = [step for step in range(moment.total) if step < until * moment.total]
-        targets = _targets(moment, operation, reference, noun, components, seeds, guided_steps)[moment.step]
+        targets = _targets(moment, operation, reference, noun, components, seeds, guided_steps, inversion)[moment.step]
         free = _free_features(moment, operation) if appearance else None
         sites = key_sites(moment.adapted.base)
         with torch.enable_grad():
@@ -264,6 +268,7 @@ def _targets(
     components: int,
     seeds: int,
     steps: Sequence[int],
+    inversion: str = "ddim",
 ) -> dict[int, list[Target]]:
     """The target of each layer at each of the first steps, cached while the guide pictures stay the same."""
     import torch
@@ -278,7 +283,7 @@ def _targets(
                 source if picture is None else base.encode(picture.expand(-1, 3, -1, -1).float())[0].to(base.dtype)
             )
             bases = _bases(moment, noun, components, seeds, steps)
-            targets = _guide(moment, latents, noun, bases, steps)
+            targets = _guide(moment, latents, noun, bases, steps, inversion)
         cache["structure", operation] = known = source, moment.total, targets
     by_step: dict[int, list[Target]] = known[2]
     return by_step
@@ -308,6 +313,7 @@ def _guide(
     noun: str,
     bases: dict[int, list[tuple[Tensor, Tensor]]],
     steps: Sequence[int],
+    inversion: str,
 ) -> dict[int, list[Target]]:
     """Step -> each layer's target, from the inverted guide pictures [n, C, h, w]."""
     import torch
@@ -315,7 +321,8 @@ def _guide(
     from limner.engine.sample import inverted
 
     adapted, base, prompt = moment.adapted, moment.adapted.base, f"a photo of a {noun}"
-    paths = torch.stack([torch.stack(inverted(base, one[None], prompt, moment.total)) for one in latents])
+    ways = (inverted(base, one[None], prompt, moment.total, inversion=inversion) for one in latents)
+    paths = torch.stack([torch.stack(way) for way in ways])
     states = adapted.text_states((prompt,) * len(latents))
     places, targets = noun_places(base, prompt, noun), {}
     for step in steps:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from limner.core.types import Live
-from limner.errors import InputError
+from limner.errors import InputError, UnknownName
 
 from .source_masks import MASK, changeable
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SOURCE = "source"
 """Name of the condition that is the source picture."""
+INVERSIONS = ("ddim", "exact")
+"""Ways of inversion: by the prediction of the step before, or by solving the sampler's own steps."""
 SWAP = "swap into a source picture"
 """Key of the values of one sampling."""
 
@@ -51,8 +53,9 @@ Recording: TypeAlias = "Callable[[Swap, Moment], AttentionOp | None]"
 class source_picture:
     """The condition "source" is inverted by DDIM, and by null-text optimisation (arXiv:2211.09794) for guidance.
 
-    The negative branch of the pictures to sample then reads the null-text hidden states of each step. Without the
-    condition, the source is what the base paints from the source's prompt and the same noise.
+    The negative branch of the pictures to sample then reads the null-text hidden states of each step. The exact
+    inversion solves the steps of guided sampling instead, and needs no null text. Without the condition, the source is
+    what the base paints from the source's prompt and the same noise.
 
     handle: the subject's word in prompts
     noun: class noun of the subject
@@ -61,6 +64,7 @@ class source_picture:
         handle's place
     rounds: updates of the null-text optimisation in each step; 0 leaves it out
     masked: whether a mask is needed: the condition "mask", or where the base's segmenter finds a subject
+    inversion: one of INVERSIONS
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -71,6 +75,10 @@ class source_picture:
     source_prompt: str = ""
     rounds: int = 10
     masked: bool = False
+    inversion: str = "ddim"
+
+    def __post_init__(self) -> None:
+        check_inversion(self.inversion)
 
     @property
     def replaced(self) -> str:
@@ -103,6 +111,15 @@ class source_picture:
         if scale:
             live.operations = (operation,)
         yield live
+
+
+def check_inversion(name: str) -> None:
+    """Raise `UnknownName` for anything but one of INVERSIONS.
+
+    name: name of a way of inversion
+    """
+    if name not in INVERSIONS:
+        raise UnknownName("inversion", name, INVERSIONS)
 
 
 def check_whole_scale(handle: str, scale: float) -> None:
@@ -250,7 +267,7 @@ def _way(
     """The source's latents through all steps, and its null-text hidden states. An inversion is cached."""
     import torch
 
-    from limner.engine.inversion import inverted_along, null_text_inverted, sampled_along
+    from limner.engine.inversion import inverted_along, null_text_inverted, sampled_along, solved_along
 
     adapted, base = moment.adapted, moment.adapted.base
     assert moment.times is not None
@@ -273,8 +290,9 @@ def _way(
     if known is None or not _equal(known[0], about):
         with torch.no_grad():
             clean = base.encode(pixels)[0].to(base.dtype)
-        way, null = inverted_along(base, text, clean, moment.times), None
-        if part.rounds and moment.guidance != 1:
+        exact, null = part.inversion == "exact", None
+        way = (solved_along if exact else inverted_along)(base, guided if exact else text, clean, moment.times)
+        if part.rounds and moment.guidance != 1 and not exact:
             given: dict[str, Any] = {"guidance": moment.guidance, "rounds": part.rounds}
             null = null_text_inverted(base, text, negative, way, against, moment.times, **given).negatives
         known = adapted.cache[SWAP, part] = about, torch.stack(way), null
