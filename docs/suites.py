@@ -86,10 +86,10 @@ def sheets(name: str, folder: Path) -> None:
     from PIL import Image
 
     record = read_suite(RESULTS / f"{name}.json", name=name)
-    for method in dict.fromkeys(unit["method"] for unit in record["units"]):
+    for method in dict.fromkeys(unit["method"] for unit in record["units"] if unit["method"] not in BASELINES):
         files = [folder / f"{unit['key']}.jpg" for unit in record["units"] if unit["method"] == method]
         strips = [Image.open(file) for file in files if file.exists()]
-        if not strips or method in BASELINES:
+        if not strips:
             continue
         prompts, gap = record["plan"]["prompts"], 2  # as `strip` sets them
         sheet = Image.new("RGB", (prompts * SIDE, len(strips) * SIDE), "white")

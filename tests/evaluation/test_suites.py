@@ -31,8 +31,8 @@ from limner.pocket.world.prompts import answer
 from limner.pocket.world.vocabulary import HELD_OUT
 
 if TYPE_CHECKING:
-    from limner.pocket.world.graph import SceneGraph
     from limner.pocket.world.drawing import Drawn
+    from limner.pocket.world.graph import SceneGraph
 
 
 def test_no_prompt_asks_for_what_the_references_show() -> None:
@@ -193,9 +193,9 @@ def test_no_training_sees_the_people_and_garments_of_these_splits(split: str, mo
     drawn: list[SceneGraph] = []
     real = world.draw
 
-    def watched(graphs: list[SceneGraph], **about: int) -> Drawn:
+    def watched(graphs: list[SceneGraph]) -> Drawn:
         drawn.extend(graphs)
-        return real(graphs, **about)
+        return real(graphs)
 
     monkeypatch.setattr(world, "draw", watched)
     garments._case.cache_clear()

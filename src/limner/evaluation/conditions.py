@@ -77,7 +77,7 @@ def judged_garments(case: GarmentCase, images: Sequence[Image.Image], seeds: int
     colour, pattern = cloth_errors(pixels, right, worn)
     measures = {
         "background": background_error(pixels, sources, region),
-        "identity": likenesses_within(worn, images, [case.answered[k] for k in rows], encoder),
+        "identity": likenesses_within(worn, images, tuple(case.answered[k] for k in rows), encoder),
         "garment": nearness(pixels, sources, right, region),
         "colour": colour,
         "pattern": pattern,

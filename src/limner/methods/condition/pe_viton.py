@@ -64,7 +64,7 @@ def pe_viton(
     decoder = low_rank(rank, "decoder", name="pe_viton.decoder")
     about: dict[str, Any] = {"batch": batch, "hole": Hole((1.0, 1.1), rough), "drop_text": 0.0, "drop_both": 0.0}
     shape = pairs_of_garments(name="shapes of garments", drop_image=1.0, **about)
-    texture = pairs_of_garments(name="textures of garments", masked=True, **about)
+    texture = pairs_of_garments(name="textures of garments", drop_image=0.1, **about)
     course: dict[str, Any] = {"lr": lr, "weight_decay": 0.01, "warmup": 20, "decay": "cosine"}
     return Recipe(
         says=subject.noun,

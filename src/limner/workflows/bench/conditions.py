@@ -161,20 +161,23 @@ def _readable(base: Base, concepts: Sequence[Concept]) -> Set[str]:
 
 
 def _about(condition: str, case: Case, number: int, readable: Set[str]) -> dict[str, Any]:
-    """The arguments of `limner.paint` that state the condition of a prompt. The source of a swap or of a garment is a
-    condition for methods that read it, and a canvas for all others. A method that reads no such map by name, but a
-    picture of any kind, gets the map as that: FreeControl's source (where there is no mask to it) and Context
+    """The arguments of `limner.paint` that state the condition of a prompt. The source of a swap is a condition for
+    methods that read it, and a canvas for all others. That of a garment is a canvas, which such methods read as well;
+    sampling starts from noise, so that nothing of the clothes there is left. A method that reads no such map by name,
+    but a picture of any kind, gets the map as that: FreeControl's source (where there is no mask to it) and Context
     Diffusion's query."""
     from limner.core.pixels import to_tensor
     from limner.engine.sample import Canvas
 
-    if condition in CHANGED and "source" in readable:
+    if condition == GARMENT or not isinstance(case, ConditionCase):
+        return {"canvas": Canvas(case.sources[number], _picture(case.changeable[number]), start=0.0)}
+    if condition == SWAP and "source" in readable:
         given = {
             "source": to_tensor(case.sources[number : number + 1], SIZE),
             "mask": case.changeable[number][None, None],
         }
         return {"conditions": {name: value for name, value in given.items() if name in readable}}
-    if condition in CHANGED or not isinstance(case, ConditionCase):
+    if condition == SWAP:
         return {"canvas": Canvas(case.sources[number], _picture(case.changeable[number]))}
     if condition == BOX:
         return {"regions": {HANDLE: case.boxes[number]}}
