@@ -175,8 +175,8 @@ def test_people_in_other_clothes_try_a_garment_on() -> None:
     (case,) = garments.garment_cases(count=1, prompts=2)
     sources, right = _pixels(case.sources), _pixels(case.answered)
     assert background_error(right, sources, case.changeable).max() < 0.003
-    assert background_error(right, sources, 1 - case.worn).min() > 0.1
-    assert (case.worn <= case.changeable).all()
+    assert background_error(right, sources, 1 - case.garment_masks).min() > 0.1
+    assert (case.garment_masks <= case.changeable).all()
     subject = case.subject("<rex>")
     assert (subject.noun, len(subject.pictures)) == ("shirt", garments.REFERENCES)
     masks = subject.masks(128)

@@ -72,12 +72,12 @@ def judged_garments(case: GarmentCase, images: Sequence[Image.Image], seeds: int
     encoder: an encoder that distinguishes individuals
     """
     rows = [k for k in range(len(case.sources)) for _ in range(seeds)]
-    pixels, worn, region = to_tensor(images, SIZE), case.worn[rows], case.changeable[rows]
+    pixels, garment_mask, region = to_tensor(images, SIZE), case.garment_masks[rows], case.changeable[rows]
     sources, right = (to_tensor(own, SIZE)[rows] for own in (case.sources, case.answered))
-    colour, pattern = cloth_errors(pixels, right, worn)
+    colour, pattern = cloth_errors(pixels, right, garment_mask)
     measures = {
         "background": background_error(pixels, sources, region),
-        "identity": likenesses_within(worn, images, tuple(case.answered[k] for k in rows), encoder),
+        "identity": likenesses_within(garment_mask, images, tuple(case.answered[k] for k in rows), encoder),
         "garment": nearness(pixels, sources, right, region),
         "colour": colour,
         "pattern": pattern,
@@ -97,14 +97,14 @@ def nearness(pixels: Tensor, sources: Tensor, right: Tensor, region: Tensor) -> 
     return 1 - background_error(pixels, right, 1 - region) / start
 
 
-def cloth_errors(pixels: Tensor, right: Tensor, worn: Tensor) -> tuple[Tensor, Tensor]:
+def cloth_errors(pixels: Tensor, right: Tensor, garment_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Two errors in [0, 1] of each picture where its answer has the garment, both [N]: the mean absolute difference of
     the mean colours, and that of the pixels once each picture's mean colour is taken away.
 
     pixels, right: [N, 3, H, W] in [0, 1]
-    worn: [N, H, W] of 0 and 1
+    garment_mask: [N, H, W] of 0 and 1
     """
-    inside = worn[:, None]
+    inside = garment_mask[:, None]
     count = inside.sum((2, 3), keepdim=True).clamp_min(1)
     off = (pixels - right) * inside
     mean = off.sum((2, 3), keepdim=True) / count

@@ -23,7 +23,7 @@ KINDS = ("shirt", "sweater", "t-shirt", "jacket", "dress", "overalls")
 """The kind of garment of each case. The first one has a pattern, since the smallest bench has it alone."""
 FIRST, PEOPLE, OTHERS = 40, 8_000, 9_000
 """Numbers within the split: the first garment that may be a case's, the first picture of people, and the first garment
-that the people of the sources wear."""
+that the people of the sources have on."""
 REFERENCES = 4
 FIGURES = 8
 """Most people of a case."""
@@ -41,7 +41,7 @@ class GarmentCase:
     outlines: Images = field(repr=False, compare=False)  # the mask of the garment in each of them
     sources: Images = field(repr=False, compare=False)
     answered: Images = field(repr=False, compare=False)  # the sources' people in the garment
-    worn: Tensor = field(repr=False, compare=False)  # [P, H, W] of 0 and 1: the garment in each answer
+    garment_masks: Tensor = field(repr=False, compare=False)  # [P, H, W] of 0 and 1: the garment in each answer
     changeable: Tensor = field(repr=False, compare=False)  # [P, H, W] of 0 and 1: where each source may change
 
     def subject(self, handle: str) -> Subject:
@@ -93,8 +93,8 @@ def _case(split: str, number: int, prompts: int) -> GarmentCase:
     before = [in_garment(other, k, split=split) for other, k in zip(others, people[REFERENCES:], strict=True)]
     shown = draw([in_garment(cloth, k, split=split) for k in people[:REFERENCES]])
     source, answer = draw(before), draw([_dressed(graph, cloth) for graph in before])
-    worn, taken_off = _clothes(answer.part), _clothes(source.part)
-    region = F.max_pool2d((worn + taken_off).clamp(max=1)[:, None], 2 * ROOM + 1, 1, ROOM)[:, 0]
+    after, taken_off = _clothes(answer.part), _clothes(source.part)
+    region = F.max_pool2d((after + taken_off).clamp(max=1)[:, None], 2 * ROOM + 1, 1, ROOM)[:, 0]
     return GarmentCase(
         f"{cloth.kind}-{seed - start}",
         cloth.kind,
@@ -104,7 +104,7 @@ def _case(split: str, number: int, prompts: int) -> GarmentCase:
         outlines=_images((_clothes(shown.part) * 255).byte()[:, None].expand(-1, 3, -1, -1)),
         sources=_images(source.pixels),
         answered=_images(answer.pixels),
-        worn=worn,
+        garment_masks=after,
         changeable=region,
     )
 

@@ -161,9 +161,9 @@ def _earlier(plan: SuitePlan, units: Sequence[SuiteUnit], base: Base, results: P
     planned: dict[str, Any] = json.loads(compact(asdict(plan)))
     odd = [name for name in planned if name not in LISTS and earlier["plan"].get(name) != planned[name]]
     if odd:
-        found, wanted = ({name: one.get(name) for name in odd} for one in (earlier["plan"], planned))
+        before, now = ({name: one.get(name) for name in odd} for one in (earlier["plan"], planned))
         raise InputError(
-            f"the rows of {results} were measured with {found} and these would be with {wanted}, so no row can be added: "
+            f"the rows of {results} were measured with {before} and these would be with {now}, so no row can be added: "
             "run the suite at its size, or name another file with --results"
         )
     for record in (record for record in earlier["units"] if not _is_method(record["method"])):
