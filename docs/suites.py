@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from limner.core.wording import counted
-from limner.evaluation.suites import BASE, SUITES, TRUTH, WORDS, read_suite, table_markdown
+from limner.evaluation.suites import BASE, SUITES, TRUTH, UNCHANGED, WORDS, read_suite, table_markdown
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 SHEETS = ROOT / "docs" / "images" / "methods"
 SIDE = 96  # pixels of a picture in a sheet
+BASELINES = (BASE, WORDS, TRUTH, UNCHANGED)
 
 
 def table(name: str) -> str:
@@ -50,7 +51,7 @@ def of_method(method: str) -> list[str]:
         if not own:
             continue
         parts = {row[suite.part] for row in own if "numbers" in row}
-        baselines = [row for row in record["summary"] if row["method"] in (BASE, WORDS, TRUTH)]
+        baselines = [row for row in record["summary"] if row["method"] in BASELINES]
         shown = [*own, *(row for row in baselines if row[suite.part] in parts)]
         cases = {unit[suite.case] for unit in record["units"] if unit["method"] == method}
         lines += [
@@ -85,10 +86,10 @@ def sheets(name: str, folder: Path) -> None:
     from PIL import Image
 
     record = read_suite(RESULTS / f"{name}.json", name=name)
-    for method in dict.fromkeys(unit["method"] for unit in record["units"]):
+    for method in dict.fromkeys(unit["method"] for unit in record["units"] if unit["method"] not in BASELINES):
         files = [folder / f"{unit['key']}.jpg" for unit in record["units"] if unit["method"] == method]
         strips = [Image.open(file) for file in files if file.exists()]
-        if not strips or method in (BASE, WORDS, TRUTH):
+        if not strips:
             continue
         prompts, gap = record["plan"]["prompts"], 2  # as `strip` sets them
         sheet = Image.new("RGB", (prompts * SIDE, len(strips) * SIDE), "white")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from docs import suites
-from limner.evaluation.suites import BASE, FORMAT, STYLES, summary
+from limner.evaluation.suites import BASE, CONDITIONS, FORMAT, STYLES, TRUTH, UNCHANGED, summary
 
 
 def unit(method: str, part: str, style: float) -> dict[str, Any]:
@@ -57,3 +57,22 @@ def test_a_sheet_has_a_row_for_each_unit_and_a_picture_for_each_prompt(house: Pa
     assert blue[2] > 200
     assert "![pictures](../images/methods/styledrop-styles.webp)" in suites.of_method("styledrop")
     assert not (house / f"{BASE}-styles.webp").exists()
+
+
+def test_a_garment_is_shown_beside_the_source_as_it_is(house: Path) -> None:
+    units = []
+    for number, (method, nearness) in enumerate((("pe_viton", 0.31), (TRUTH, 1.0), (UNCHANGED, 0.0))):
+        about = {"key": str(number), "method": method, "label": method, "condition": "garment", "case": "shirt-58"}
+        values = {"background": 0.02, "identity": 0.5, "garment": nearness, "colour": 0.1, "pattern": 0.05}
+        units.append({**about, "settings": {}, "values": values, "cost": {}})
+    record = {"format": FORMAT, "suite": "conditions", "plan": {"prompts": 1}, "versions": {}, "units": units}
+    (house / "conditions.json").write_text(json.dumps({**record, "summary": summary(units, CONDITIONS)}))
+    for text in (suites.table("conditions"), "\n".join(suites.of_method("pe_viton"))):
+        assert "| background error ↓ | identity ↑ | garment ↑ | colour error ↓ | pattern error ↓ |" in text
+        assert "| pe_viton | garment | 0.020 | 0.500 | 0.310 | 0.100 | 0.050 |" in text
+        assert f"| {UNCHANGED} | garment | 0.020 | 0.500 | 0.000 |" in text
+    Image.new("RGB", (128, 128)).save(house / "2.jpg")
+    Image.new("RGB", (128, 128)).save(house / "0.jpg")
+    suites.sheets("conditions", house)
+    assert (house / "pe_viton-conditions.webp").exists()
+    assert not (house / f"{UNCHANGED}-conditions.webp").exists()

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from PIL import Image
 
 from limner.core.pixels import to_tensor
 from limner.errors import InputError
-from limner.evaluation.conditions import background_error, box_overlap, depth_agreement, edge_agreement, overlap
-from limner.evaluation.datasets import conditions, meanings, styles
+from limner.evaluation.conditions import (  # fmt: skip
+    background_error,
+    box_overlap,
+    cloth_errors,
+    depth_agreement,
+    edge_agreement,
+    judged_garments,
+    nearness,
+    overlap,
+)
+from limner.evaluation.datasets import conditions, garments, meanings, styles
 from limner.evaluation.datasets.toys import pictured
+from limner.evaluation.encoders import pocket_encoders
 from limner.evaluation.meanings import judged_meanings, read_by_renders, silhouettes
 from limner.evaluation.styles import style_fidelity
-from limner.evaluation.suites import STYLES, as_values, summary
+from limner.evaluation.suites import CONDITIONS, STYLES, as_values, summary
 from limner.evaluation.truth import fields_right
+from limner.pocket.world import CORE, SPLITS
+from limner.pocket.world.garments import garment
 from limner.pocket.world.prompts import answer
 from limner.pocket.world.vocabulary import HELD_OUT
+
+if TYPE_CHECKING:
+    from limner.pocket.world.drawing import Drawn
+    from limner.pocket.world.graph import SceneGraph
 
 
 def test_no_prompt_asks_for_what_the_references_show() -> None:
@@ -48,7 +66,7 @@ def test_cases_are_subjects_with_captions() -> None:
 
 @pytest.mark.parametrize("case", [{"count": 99}, {"prompts": 0}, {"split": "train"}])
 def test_numbers_out_of_range(case: dict[str, object]) -> None:
-    for load in (styles.styles, meanings.meanings, conditions.conditions):
+    for load in (styles.styles, meanings.meanings, conditions.conditions, garments.garment_cases):
         with pytest.raises(InputError, match="there are|come from"):
             load(**case)  # type: ignore[arg-type]  # what a user may say
     for load in (styles.styles, meanings.meanings):
@@ -161,6 +179,77 @@ def test_a_source_holds_another_toy_in_the_same_place() -> None:
     assert case.texts("<rex>", conditions.VIEW)[0].endswith("from the side")
     outside = background_error(_pixels(case.answered), _pixels(case.sources), case.changeable)
     assert outside.max() < 0.03
+
+
+def test_people_in_other_clothes_try_a_garment_on() -> None:
+    (case,) = garments.garment_cases(count=1, prompts=2)
+    sources, right = _pixels(case.sources), _pixels(case.answered)
+    assert background_error(right, sources, case.changeable).max() < 0.003
+    assert background_error(right, sources, 1 - case.garment_masks).min() > 0.1
+    assert (case.garment_masks <= case.changeable).all()
+    subject = case.subject("<rex>")
+    assert (subject.noun, len(subject.pictures)) == ("shirt", garments.REFERENCES)
+    masks = subject.masks(128)
+    assert masks is not None
+    assert (masks.mean((1, 2, 3)) > 0.03).all()
+    assert case.looks == "green and orange striped shirt"
+    assert case.texts(f"a {case.looks}")[0].startswith("a person in a green and orange striped shirt ")
+
+
+@pytest.mark.parametrize("split", ["dev", "held-out"])
+def test_no_training_sees_the_people_and_garments_of_these_splits(split: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import limner.pocket.world as world
+
+    drawn: list[SceneGraph] = []
+    real = world.draw
+
+    def watched(graphs: list[SceneGraph]) -> Drawn:
+        drawn.extend(graphs)
+        return real(graphs)
+
+    monkeypatch.setattr(world, "draw", watched)
+    garments._case.cache_clear()
+    garments.garment_cases(split=split, count=2, prompts=1)
+    assert len(drawn) == 2 * (garments.REFERENCES + 2)
+    assert all(graph.seed in SPLITS[split] for graph in drawn)
+    assert all(graph.people[0].person.seed in SPLITS[split] for graph in drawn)
+    trained_on = [garment(k, patterns=CORE.patterns).tints.tolist() for k in range(256)]
+    assert all(graph.people[0].garment.tints.tolist() not in trained_on for graph in drawn if graph.people[0].garment)
+
+
+def test_a_garment_is_compared_with_the_render_of_the_person_in_it() -> None:
+    (case,) = garments.garment_cases(count=1, prompts=2)
+    encoder = pocket_encoders()["identity"]
+    right, unchanged = (judged_garments(case, own, 1, encoder)["values"] for own in (case.answered, case.sources))
+    assert (right["garment"], right["colour"], right["pattern"]) == (1, 0, 0)
+    assert right["identity"] == pytest.approx(1, abs=1e-3)
+    assert (unchanged["background"], unchanged["garment"]) == (0, 0)
+    assert unchanged["identity"] < 0.7
+    assert unchanged["colour"] > 0.1
+    assert unchanged["condition"] == unchanged["garment"]
+    assert unchanged.keys() <= {column.name for column in CONDITIONS.columns}
+
+
+def test_nearness_is_the_share_of_the_way_from_the_source_to_the_answer() -> None:
+    source, answer, region = torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.8), torch.zeros(1, 4, 4)
+    region[:, :2] = 1
+    painted = 0.25 * answer
+    painted[:, :, 2:] = 1  # outside of the region: of no account
+    assert nearness(painted, source, answer, region).item() == pytest.approx(0.25)
+    assert nearness(-answer, source, answer, region).item() == pytest.approx(-1)
+
+
+def test_errors_of_cloth_tell_colour_from_pattern() -> None:
+    worn = torch.zeros(3, 8, 8)
+    worn[:, :4] = 1
+    right = torch.full((3, 3, 8, 8), 0.5)
+    painted = right.clone()
+    painted[0] += 0.2  # another colour
+    painted[1, :, :4:2], painted[1, :, 1:4:2] = 0.4, 0.6  # stripes around the same colour
+    painted[2, :, 4:] = 1  # outside
+    colour, pattern = cloth_errors(painted, right, worn)
+    assert colour.tolist() == pytest.approx([0.2, 0, 0], abs=1e-6)
+    assert pattern.tolist() == pytest.approx([0, 0.1, 0], abs=1e-6)
 
 
 def _pixels(images: tuple[Image.Image, ...]) -> torch.Tensor:

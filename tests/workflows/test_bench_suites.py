@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -13,13 +13,15 @@ import torch
 from limner.apps.cli.main import main
 from limner.errors import FileError, InputError, UnknownName
 from limner.evaluation.datasets.conditions import conditions
+from limner.evaluation.datasets.garments import garment_cases
 from limner.evaluation.report import report
-from limner.evaluation.suites import BASE, TRUTH, WORDS, read_suite, table_markdown
+from limner.evaluation.suites import BASE, TRUTH, UNCHANGED, WORDS, read_suite, table_markdown
 from limner.pocket import SIZE
 from limner.workflows.bench import suites as shared
-from limner.workflows.bench.conditions import UNCHANGED, ConditionPlan, _about, bench_conditions
+from limner.workflows.bench.conditions import ConditionPlan, _about, bench_conditions
 from limner.workflows.bench.prompted import MeaningPlan, StylePlan, bench_meanings, bench_styles
 from limner.workflows.bench.suites import of_scope
+from tests.helpers import begun_weights
 
 LORA = ("lora_dreambooth", (("steps", 1), ("batch", 1), ("rank", 2), ("prior_weight", 0.0), ("layers", "attention")))
 WORD = ("textual_inversion", (("steps", 1), ("batch", 1)))
@@ -102,6 +104,58 @@ def test_a_bench_of_conditions(tmp_path: Path) -> None:
     assert len(with_numbers) == len(comparison["summary"]) - 3
     assert re.search(r"^\* lora_dreambooth .*\(view\): .* reads no viewpoint", reasons, re.MULTILINE)
     assert reasons.count("\n") == 2  # one line for each reason
+
+
+def test_a_bench_of_garments(base: Any, tmp_path: Path) -> None:
+    begun_weights("pe_viton", base)
+    plan = ConditionPlan((("pe_viton", ()), LORA), prompts=1, steps=2, cases=1, conditions=("garment",))
+    comparison = bench_conditions(plan, results=tmp_path / "conditions.json", folder=tmp_path / "run", say=str)
+    assert {unit["case"] for unit in comparison["units"]} == {"shirt-58"}
+    rows = {row["method"]: row["numbers"] for row in comparison["summary"]}
+    assert list(rows) == ["pe_viton", LORA[0], *MARKS, UNCHANGED]
+    mean = {name: {measure: own["mean"] for measure, own in row.items()} for name, row in rows.items()}
+    assert (mean[UNCHANGED]["background"], mean[UNCHANGED]["garment"]) == (0, 0)
+    assert (mean[TRUTH]["garment"], mean[TRUTH]["colour"]) == (1, 0)
+    assert mean[TRUTH]["background"] < 0.003
+    for name in ("pe_viton", *MARKS[:2], LORA[0]):
+        assert mean[name]["garment"] < 1
+        assert mean[name]["colour"] > 0
+        assert mean[name]["background"] > 0
+    # the source was given: a picture of anything else is farther from it
+    assert mean["pe_viton"]["garment"] != mean[BASE]["garment"] != mean[WORDS]["garment"]
+    (case,) = garment_cases(count=1, prompts=1)
+    for readable in ({"source", "mask"}, set[str]()):
+        canvas = _about("garment", case, 0, readable)["canvas"]
+        assert (canvas.image, canvas.start) == (case.sources[0], 0)
+        assert torch.equal(canvas.conditions(base, {"mask"})["mask"][0, 0], case.changeable[0])
+    head = table_markdown(comparison).partition("\n")[0]
+    assert "garment ↑ | colour error ↓ | pattern error ↓" in head
+    assert "view" not in head
+
+
+def test_rows_are_added_to_a_results_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, lines = tmp_path / "conditions.json", list[str]()
+    about: dict[str, Any] = {"prompts": 1, "steps": 1, "cases": 1}
+    first = ConditionPlan((LORA,), **about, conditions=("swap",))
+    earlier = bench_conditions(first, results=results, folder=tmp_path / "one", say=str)
+    more = ConditionPlan((WORD,), **about, conditions=("swap", "garment"))
+    # a folder that knows nothing: the baselines of the swap are taken from the results file
+    whole = bench_conditions(more, results=results, folder=tmp_path / "two", add=True, say=lines.append)
+    assert whole["units"][: len(earlier["units"])] == earlier["units"]
+    assert "10 units, 6 of them new" in lines[-1]
+    assert read_suite(results) == json.loads(json.dumps(whole))
+    assert [name for name, _ in whole["plan"]["methods"]] == [LORA[0], WORD[0]]
+    assert whole["plan"]["conditions"] == ["swap", "garment"]
+    kept = results.read_text()
+    others = ConditionPlan((WORD,), prompts=2, steps=1, cases=1, conditions=("swap",))
+    with pytest.raises(InputError, match=r"measured with \{'prompts': 1\} and these would be with \{'prompts': 2\}"):
+        bench_conditions(others, results=results, folder=tmp_path / "two", add=True, say=str)
+    monkeypatch.setattr(shared, "_judges", lambda: ("of another edition",))
+    with pytest.raises(InputError, match="with another base or other judges, so no row can be added"):
+        bench_conditions(more, results=results, folder=tmp_path / "two", add=True, say=str)
+    assert results.read_text() == kept
+    alone = bench_conditions(first, results=results, folder=tmp_path / "one", say=str)
+    assert {unit["label"] for unit in alone["units"]} == {unit["label"] for unit in earlier["units"]}
 
 
 def test_viewpoints_are_learned_from_known_cameras_and_a_guide_of_any_kind_takes_maps(tmp_path: Path) -> None:

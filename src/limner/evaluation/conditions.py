@@ -1,4 +1,7 @@
-"""Judge pictures that were painted by an extra condition: source pictures of the pocket world, whose truth is known."""
+"""Judge pictures that were painted by an extra condition: source pictures of the pocket world, whose truth is known.
+
+A garment that was put on a person is judged by the render of the same person in it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from limner.core.pixels import to_tensor
 from limner.pocket import SIZE
 
 from .datasets.conditions import BOX, DEPTH, EDGES, QUARTERS, SWAP, VIEW, view_of
-from .several import SMALLEST, box_of, likenesses_alone, subject_places
+from .several import SMALLEST, box_of, likenesses_alone, likenesses_within, subject_places
 from .suites import as_values
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .datasets.conditions import ConditionCase
+    from .datasets.garments import GarmentCase
     from .encoders import Encoder
 
 CLOSE = 1.25
@@ -62,6 +66,54 @@ def judged_conditions(
     }
     measures["condition"] = measures[MEASURED_BY[condition]]
     return as_values({name: values.tolist() for name, values in measures.items()})
+
+
+def judged_garments(case: GarmentCase, images: Sequence[Image.Image], seeds: int, encoder: Encoder) -> dict[str, Any]:
+    """The fields `values` and `each` of a unit in which a garment was put on people.
+
+    case: the garment, with its source pictures
+    images: pictures ordered by prompt, `seeds` of each
+    seeds: number of pictures of a prompt
+    encoder: an encoder that distinguishes individuals
+    """
+    rows = [k for k in range(len(case.sources)) for _ in range(seeds)]
+    pixels, garment_mask, region = to_tensor(images, SIZE), case.garment_masks[rows], case.changeable[rows]
+    sources, right = (to_tensor(own, SIZE)[rows] for own in (case.sources, case.answered))
+    colour, pattern = cloth_errors(pixels, right, garment_mask)
+    measures = {
+        "background": background_error(pixels, sources, region),
+        "identity": likenesses_within(garment_mask, images, tuple(case.answered[k] for k in rows), encoder),
+        "garment": nearness(pixels, sources, right, region),
+        "colour": colour,
+        "pattern": pattern,
+    }
+    measures["condition"] = measures["garment"]
+    return as_values({name: values.tolist() for name, values in measures.items()})
+
+
+def nearness(pixels: Tensor, sources: Tensor, right: Tensor, region: Tensor) -> Tensor:
+    """[N], at most 1: by how much of the way from its source each picture has come to its answer in a region: 0 is as
+    far from the answer as the source is, 1 the answer itself, below 0 farther than the source.
+
+    pixels, sources, right: [N, 3, H, W] in [0, 1]
+    region: [N, H, W] of 0 and 1
+    """
+    start = background_error(sources, right, 1 - region).clamp_min(1e-6)
+    return 1 - background_error(pixels, right, 1 - region) / start
+
+
+def cloth_errors(pixels: Tensor, right: Tensor, garment_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Two errors in [0, 1] of each picture where its answer has the garment, both [N]: the mean absolute difference of
+    the mean colours, and that of the pixels once each picture's mean colour is taken away.
+
+    pixels, right: [N, 3, H, W] in [0, 1]
+    garment_mask: [N, H, W] of 0 and 1
+    """
+    inside = garment_mask[:, None]
+    count = inside.sum((2, 3), keepdim=True).clamp_min(1)
+    off = (pixels - right) * inside
+    mean = off.sum((2, 3), keepdim=True) / count
+    return mean.abs().mean((1, 2, 3)), ((off - mean).abs() * inside).sum((1, 2, 3)) / (3 * count[:, 0, 0, 0])
 
 
 def background_error(pixels: Tensor, sources: Tensor, changeable: Tensor) -> Tensor:

@@ -142,6 +142,20 @@ def likenesses_alone(images: Sequence[Image.Image], references: Images, noun: st
     return (alike * (shown.mean((1, 2, 3)) > SMALLEST)).clamp_min(0)
 
 
+def likenesses_within(places: Tensor, images: Sequence[Image.Image], others: Images, encoder: Encoder) -> Tensor:
+    """[N] in [0, 1]: cosine of each picture's features to those of another picture, both cut out by the same mask.
+
+    places: masks [N, SIZE, SIZE] of 0 and 1
+    images: N pictures
+    others: N pictures to compare with
+    encoder: an encoder that distinguishes individuals
+    """
+    import torch.nn.functional as F
+
+    seen, real = (_features(own, places[:, None], encoder)[:, 0] for own in (images, others))
+    return F.cosine_similarity(seen, real).clamp_min(0)
+
+
 def subject_places(images: Sequence[Image.Image], nouns: Sequence[str], regions: Sequence[Tensor] = ()) -> Tensor:
     """[N, K, SIZE, SIZE] of 0 and 1: mask of each subject's place. A toy's pixel belongs to the region with the largest
     value there; without regions, to the most probable class.

@@ -24,6 +24,8 @@ FORMAT = 2
 """Format of the results files."""
 BASE, WORDS, TRUTH = "base alone", "description baseline", "ground-truth renders"
 """Baselines: the prompt without the subject, the subject in words, and pictures that answer the prompt right."""
+UNCHANGED = "the source as it is"
+"""Baseline of the conditions that change a source picture: nothing is changed."""
 
 
 class Column(NamedTuple):
@@ -120,7 +122,7 @@ CONDITIONS = Suite(
     "case",
     "condition",
     (
-        Column("background", "background error ↓", "mean absolute difference from the source outside of the subject"),
+        Column("background", "background error ↓", "mean absolute difference from the source where nothing may change"),
         Column("identity", "identity ↑", "likeness of the subject to its real pictures; 0 where it is absent"),
         Column("condition", "condition ↑", "the measure of this condition, one of the next five"),
         Column("silhouette", "silhouette ↑", "IoU of the subject's mask with that of the condition's picture"),
@@ -128,6 +130,9 @@ CONDITIONS = Suite(
         Column("edges", "edges ↑", "F-measure of the edges with those of the condition, within two pixels"),
         Column("box", "box ↑", "IoU of the subject's box with the box that was asked for"),
         Column("view", "view ↑", "the judge reads the view that was asked for, in quarters"),
+        Column("garment", "garment ↑", "nearer to the render in the garment: 0 is the source, 1 that render"),
+        Column("colour", "colour error ↓", "difference of the mean colour from that of the garment in the render"),
+        Column("pattern", "pattern error ↓", "mean absolute difference from the render there, mean colours aside"),
         Column("class", "class ↑", "the judge reads the subject's class"),
         Column("scene", "scene ↑", "the judge reads the scene that the prompt asks for"),
         Column("prompt", "prompt accuracy ↑", "both"),
@@ -135,6 +140,7 @@ CONDITIONS = Suite(
     (
         "Depth is that of the shipped estimator, which is not exact: compare with the row of the ground-truth renders.",
         "Views are read in quarters; left and right are the same to the judge unless its edition reads azimuths.",
+        "A garment is compared with the render of the same person in it. Its identity is the likeness to that render.",
     ),
 )
 SUITES = {suite.name: suite for suite in (PAIRS, STYLES, MEANINGS, CONDITIONS)}

@@ -12,6 +12,8 @@ from .seeded_corpus import NUM_VIEWS, SeededCorpus
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from limner.pocket.world.graph import Garment, SceneGraph
+
 
 @dataclass(frozen=True)
 class garments(SeededCorpus):
@@ -42,18 +44,30 @@ class garments(SeededCorpus):
         return drawing.pixels, ((drawing.part.long() == PARTS.index("garment"))[:, None] * 255).byte()
 
 
-@functools.lru_cache(maxsize=8192)
-def _graph(picture: int) -> Any:
-    """The scene graph of a picture: half-length, the garment's own, everything else drawn from the picture's number."""
+def in_garment(cloth: Garment, picture: int, *, split: str = "train") -> SceneGraph:
+    """The scene graph of one person in a garment: half-length, everything but the garment drawn from a number.
+
+    cloth: the garment
+    picture: the number
+    split: split of the people
+    """
     import numpy as np
 
     from limner.pocket.world import CORE
-    from limner.pocket.world.garments import garment
-    from limner.pocket.world.graph import SPLITS
     from limner.pocket.world.portraits import sample_people
 
     rng = np.random.default_rng((picture, 71))
-    face = sample_people(picture, rng, world=CORE, split="train", distance="medium").people[0]
-    cloth = garment(SPLITS["train"].start + picture // NUM_VIEWS, patterns=CORE.patterns)
+    face = sample_people(picture, rng, world=CORE, split=split, distance="medium").people[0]
     alone = replace(face, garment=cloth, accessories=(), accessory_colours=(), place=(0.0, 0.0, 0.0))
-    return sample_people(picture, rng, world=CORE, split="train", people=(alone,), distance="medium")
+    return sample_people(picture, rng, world=CORE, split=split, people=(alone,), distance="medium")
+
+
+@functools.lru_cache(maxsize=8192)
+def _graph(picture: int) -> Any:
+    """The scene graph of a picture of the corpus."""
+    from limner.pocket.world import CORE
+    from limner.pocket.world.garments import garment
+    from limner.pocket.world.graph import SPLITS
+
+    cloth = garment(SPLITS["train"].start + picture // NUM_VIEWS, patterns=CORE.patterns)
+    return in_garment(cloth, picture)

@@ -34,7 +34,7 @@ def try_on_request(request: TryOnRequest, *, open_base: Callable[[BaseChoice], A
     subject.
     """
     from limner.core.subject import Subject
-    from limner.engine.sample import PaintSettings
+    from limner.engine.sample import Canvas, PaintSettings
     from limner.methods import methods
 
     from . import paint as workflow
@@ -65,7 +65,8 @@ def try_on_request(request: TryOnRequest, *, open_base: Callable[[BaseChoice], A
         count=request.count,
         seed=request.seed,
         settings=PaintSettings(request.steps, request.guidance),
-        conditions={"source": square} | ({"mask": inside} if inside else {}),
+        # the method reads both as conditions; what surrounds the garment is held to the photo while it is painted
+        canvas=Canvas(square, inside, start=0.0),
     )
     yield from saved(pictures, region, Numbers(request.out, request.count, overwrite=request.overwrite))
 

@@ -76,11 +76,11 @@ def add_to(commands: Any) -> None:
         default="one",
         help="one: a subject a picture; faces: held-out people and their prompts, 4 seeds, by the methods for faces; pairs: two "
         "subjects in a picture; styles: held-out styles, by the methods for styles; meanings: held-out relations and "
-        "actions, by the methods for these; conditions: swaps, depth, edges, boxes and viewpoints, by the methods for "
-        "conditions; table1: the 23 rows of Table 1 of the survey arXiv:2405.05538, objects and faces (default: one)",
+        "actions, by the methods for these; conditions: swaps, depth, edges, boxes, viewpoints and garments, by the methods "
+        "for conditions; table1: the 23 rows of Table 1 of the survey arXiv:2405.05538, objects and faces (default: one)",
     )
     parser.add_argument(
-        "--conditions", nargs="+", metavar="NAME", help="for --suite conditions: swap, depth, edges, box, view"
+        "--conditions", nargs="+", metavar="NAME", help="for --suite conditions: swap, depth, edges, box, view, garment"
     )
     parser.add_argument(
         "--ways",
@@ -187,7 +187,7 @@ def bench_of_suite(given: argparse.Namespace) -> None:
     results = given.results or Path(f"results/{given.suite}.json")
     folder = given.folder or Path("out/bench") / results.stem
     standing(lambda: f"every finished run is kept in {folder}; the same command runs the missing ones")
-    comparison = run(chosen, results=results, folder=folder, say=say)
+    comparison = run(chosen, results=results, folder=folder, add=given.add, say=say)
     out(given, comparison["summary"], table_markdown(comparison))
 
 
@@ -196,7 +196,7 @@ def _suite_settings(given: argparse.Namespace) -> dict[str, Any]:
     single = () if given.suite != "pairs" else ("cases",)
     flags = ("curve", "where", "on", "workers", "faces", *single)
     odd = [flag for flag in flags if getattr(given, flag) not in (None, [], 1, "local")]
-    odd += ["add"] if given.add else ["teaching-seeds"] if given.teaching_seeds != 1 else _encoders_given(given)
+    odd += ["teaching-seeds"] if given.teaching_seeds != 1 else _encoders_given(given)
     if odd or given.data != "toys" or given.base not in (None, "pocket"):
         raise InputError(
             f"the suite {given.suite} runs on toys, on the pocket base and its judges, and in one process: leave out "

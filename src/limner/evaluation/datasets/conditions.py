@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.core.regions import Box
+    from limner.core.subject import Subject
     from limner.evaluation.datasets import Member
     from limner.evaluation.measuring import Images
     from limner.pocket.world.graph import Individual, SceneGraph
 
-SWAP, DEPTH, EDGES, BOX, VIEW = CONDITIONS = ("swap", "depth", "edges", "box", "view")
+SWAP, DEPTH, EDGES, BOX, VIEW, GARMENT = CONDITIONS = ("swap", "depth", "edges", "box", "view", "garment")
 """Parts of the suite: the subject put into a source picture in place of the toy there; painted by depth or by edges of
-the source; painted into a box; seen from a viewpoint."""
+the source; painted into a box; seen from a viewpoint; a garment put on a person. The cases of the last are garments
+(`datasets.garments`), those of all others toys."""
 VIEWS = ((90.0, "right"), (180.0, "back"), (-90.0, "left"))
 """Degrees around the subject, away from its front, and the word of the world for that view; prompts take turns."""
 QUARTERS = {"right": "side", "left": "side", "back": "back"}
@@ -46,6 +48,20 @@ class ConditionCase:
     boxes: tuple[Box, ...]  # the toy to learn in its answer, as shares of the picture
     answered: Images = field(repr=False, compare=False)  # the sources with the toy to learn
     views: Images = field(repr=False, compare=False)  # the toy to learn as each viewpoint sees it
+
+    @property
+    def noun(self) -> str:
+        """The toy's class noun."""
+        return self.member.noun
+
+    @property
+    def looks(self) -> str:
+        """The toy in words."""
+        return self.member.looks
+
+    def subject(self, handle: str) -> Subject:
+        """The toy to learn."""
+        return self.member.subject(handle)
 
     def texts(self, subject: str, condition: str = "") -> list[str]:
         """The prompts with a handle or words for the subject; with the view in words for the condition VIEW."""

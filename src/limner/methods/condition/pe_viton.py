@@ -7,10 +7,11 @@ the garment's outline, the second guides its texture by the garment's picture. N
 from typing import Any
 
 from limner.core.method import method
-from limner.core.recipe import Recipe, Stage
+from limner.core.recipe import Painting, Recipe, Stage
 from limner.core.subject import Subject
 from limner.parts.encoders import patch_tokens
 from limner.parts.fusion import SILHOUETTE, collage_network, tokens_for_text
+from limner.parts.guidance import between
 from limner.parts.modifiers import low_rank
 from limner.parts.objectives import denoising
 from limner.parts.parameters import beginning, learned
@@ -23,13 +24,14 @@ from limner.parts.sources import Hole, pairs_of_garments
     scope=("condition",),
     reads=("source", "mask"),
     full_size={"rank": 64, "lr": 1e-5, "batch": 16, "shape_steps": 50_000, "steps": 50_000},
-    same=("shape_scale", "rough"),
+    same=("shape_scale", "texture_guidance", "rough"),
     source="not published beyond the abstract, and there is no code; ours",
 )
 def pe_viton(
     subject: Subject,
     *,
     shape_scale: float = 1.0,
+    texture_guidance: float = 1.0,
     rough: float = 0.5,
     rank: int = 8,
     shape_steps: int = 200,
@@ -52,6 +54,7 @@ def pe_viton(
 
     Settings:
         shape_scale: strength of the shape control module
+        texture_guidance: scale of the guidance away from no garment, in place of the base's; 1 is none
         rough: share of rows in which the clothed region is a rough outline, not a box
         rank: rank of the change of the denoiser's decoder in the second stage
         shape_steps: updates of the first stage, which trains the shape module without texture
@@ -78,5 +81,6 @@ def pe_viton(
                 **course,
             ),
         ),
+        painting=Painting(guidance=(between("negative", scale=texture_guidance),)),
         weights="pe_viton",
     )

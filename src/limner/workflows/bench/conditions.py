@@ -1,8 +1,8 @@
 """`bench --suite conditions`: methods on toys that are swapped into pictures, and painted by depth, edges, boxes and
-viewpoints.
+viewpoints; and on garments that are put on people.
 
-Every method is given every condition. One that cannot read a condition has the reason in place of numbers. A swap and a
-box act on any method (`Canvas`, regions); depth, edges and viewpoints need a method that reads them.
+Every method is given every condition. One that cannot read a condition has the reason in place of numbers. A swap, a
+garment and a box act on any method (`Canvas`, regions); depth, edges and viewpoints need a method that reads them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,23 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from limner.errors import InputError, UnknownName
-from limner.evaluation.datasets.conditions import BOX, CONDITIONS, DEPTH, EDGES, SWAP, VIEW, conditions, view_of
-from limner.evaluation.suites import BASE, TRUTH, WORDS
+from limner.evaluation.datasets.conditions import (  # fmt: skip
+    BOX,
+    CONDITIONS,
+    DEPTH,
+    EDGES,
+    GARMENT,
+    SWAP,
+    VIEW,
+    ConditionCase,
+    conditions,
+    view_of,
+)
+from limner.evaluation.datasets.garments import garment_cases
+from limner.evaluation.suites import BASE, TRUTH, UNCHANGED, WORDS
 from limner.pocket import SIZE
 
 from .suites import Say, Settings, SuitePlan, SuiteUnit, cost_of, open_pocket, painted, run_suite, to_stderr, trained
@@ -27,11 +39,13 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.concept import Concept
-    from limner.evaluation.datasets.conditions import ConditionCase
+    from limner.evaluation.datasets.garments import GarmentCase
+
+    Case: TypeAlias = ConditionCase | GarmentCase
 
 HANDLE = "<rex>"
-UNCHANGED = "the source as it is"
-"""Mark of a swap that changes nothing."""
+CHANGED = (SWAP, GARMENT)
+"""Conditions that change a part of a source picture."""
 
 
 @dataclass(frozen=True)
@@ -54,45 +68,55 @@ class ConditionPlan(SuitePlan):
             raise InputError(f"a bench of conditions needs one of {', '.join(CONDITIONS)} at least")
 
 
-def bench_conditions(plan: ConditionPlan, *, results: Path, folder: Path, say: Say = to_stderr) -> dict[str, Any]:
-    """Run the plan's missing units on the pocket base and write `results`. Raises `FileError` for a results file that
-    limner did not write."""
-    base, units = open_pocket(plan.device), []
-    for case in conditions(count=plan.cases, prompts=plan.prompts):
+def bench_conditions(
+    plan: ConditionPlan, *, results: Path, folder: Path, add: bool = False, say: Say = to_stderr
+) -> dict[str, Any]:
+    """Run the plan's missing units on the pocket base and write `results`, as `run_suite` does, which raises the
+    same errors."""
+    base, units = open_pocket(plan.device), list[SuiteUnit]()
+    toys = [name for name in plan.conditions if name != GARMENT]
+    cases: list[tuple[Case, list[str]]] = []
+    if toys:
+        cases += [(case, toys) for case in conditions(count=plan.cases, prompts=plan.prompts)]
+    if GARMENT in plan.conditions:
+        cases += [(case, [GARMENT]) for case in garment_cases(count=plan.cases, prompts=plan.prompts)]
+    for case, names in cases:
         for method, given in plan.methods:
-            for name in plan.conditions:
+            for name in names:
                 make = partial(_unit, plan, base, method, given, name, case, folder)
                 units.append(SuiteUnit(method, given, name, case.name, make))
-        for name in plan.conditions:
-            marks = (BASE, WORDS, TRUTH, *((UNCHANGED,) if name == SWAP else ()))
+        for name in names:
+            marks = (BASE, WORDS, TRUTH, *((UNCHANGED,) if name in CHANGED else ()))
             units += [SuiteUnit(m, (), name, case.name, partial(_mark, plan, base, m, name, case)) for m in marks]
-    return run_suite(plan, units, base, results=results, folder=folder, say=say)
+    return run_suite(plan, units, base, results=results, folder=folder, add=add, say=say)
 
 
 def _unit(
-    plan: ConditionPlan, base: Base, method: str, given: Settings, condition: str, case: ConditionCase, folder: Path
+    plan: ConditionPlan, base: Base, method: str, given: Settings, condition: str, case: Case, folder: Path
 ) -> tuple[dict[str, Any], list[Image.Image]]:
     """One method's record and pictures."""
-    concept = trained(base, method, given, case.member.subject(HANDLE), folder)
+    concept = trained(base, method, given, case.subject(HANDLE), folder)
     began = time.monotonic()
-    images = _painted(plan, base, case.texts(HANDLE), condition, case, [concept])
+    images = _painted(plan, base, _texts(case, HANDLE), condition, case, [concept])
     cost = cost_of([concept], time.monotonic() - began, len(images))
     return _judged(plan, condition, case, images, cost), images
 
 
 def _mark(
-    plan: ConditionPlan, base: Base, mark: str, condition: str, case: ConditionCase
+    plan: ConditionPlan, base: Base, mark: str, condition: str, case: Case
 ) -> tuple[dict[str, Any], list[Image.Image]]:
     """The record and pictures of a baseline, or of pictures that are not painted."""
     from limner.core.wording import with_article
+    from limner.pocket.world.people_words import PLURAL
 
     if mark in (TRUTH, UNCHANGED):
         images = case.answers(condition, plan.seeds)
         if mark == UNCHANGED:
             images = [source for source in case.sources for _ in plan.seeds]
         return _judged(plan, condition, case, images, cost_of([], 0.0, 0)), images
-    looks = case.member.noun if mark == BASE else case.member.looks
-    texts = case.texts(with_article(looks), condition if mark == WORDS else "")
+    looks = case.noun if mark == BASE else case.looks
+    looks = looks if case.noun in PLURAL else with_article(looks)
+    texts = _texts(case, looks, condition if mark == WORDS else "")
     began = time.monotonic()
     images = _painted(plan, base, texts, condition, case)
     return _judged(plan, condition, case, images, cost_of([], time.monotonic() - began, len(images))), images
@@ -103,22 +127,28 @@ def _painted(
     base: Base,
     texts: Sequence[str],
     condition: str,
-    case: ConditionCase,
+    case: Case,
     concepts: Sequence[Concept] = (),
 ) -> list[Image.Image]:
-    """A picture for each prompt and seed. Without concepts, only a swap acts: nothing reads the other conditions."""
+    """A picture for each prompt and seed. Without concepts, only a source picture acts: nothing reads the other
+    conditions."""
     import limner
 
     images: list[Image.Image] = []
-    readable = _readable(base, concepts) if concepts or condition == SWAP else frozenset()
+    readable = _readable(base, concepts) if concepts or condition in CHANGED else frozenset()
     for number, text in enumerate(texts):
         about, settings = _about(condition, case, number, readable), limner.PaintSettings(plan.steps)
-        if not concepts and condition != SWAP:
+        if not concepts and condition not in CHANGED:
             about = {}
         if concepts and condition == VIEW:
             settings = replace(settings, views={HANDLE: view_of(number)[0]})
         images += painted(base, plan, [text], concepts=list(concepts), settings=settings, **about)
     return images
+
+
+def _texts(case: Case, subject: str, condition: str = "") -> list[str]:
+    """The prompts of a case with a handle or words for its subject."""
+    return case.texts(subject, condition) if isinstance(case, ConditionCase) else case.texts(subject)
 
 
 def _readable(base: Base, concepts: Sequence[Concept]) -> Set[str]:
@@ -130,13 +160,17 @@ def _readable(base: Base, concepts: Sequence[Concept]) -> Set[str]:
         return adapted.painting_reads | adapted.may_read
 
 
-def _about(condition: str, case: ConditionCase, number: int, readable: Set[str]) -> dict[str, Any]:
+def _about(condition: str, case: Case, number: int, readable: Set[str]) -> dict[str, Any]:
     """The arguments of `limner.paint` that state the condition of a prompt. The source of a swap is a condition for
-    methods that read it, and a canvas for all others. A method that reads no such map by name, but a picture of any
-    kind, gets the map as that: FreeControl's source (where there is no mask to it) and Context Diffusion's query."""
+    methods that read it, and a canvas for all others. That of a garment is a canvas, which such methods read as well;
+    sampling starts from noise, so that nothing of the clothes there is left. A method that reads no such map by name,
+    but a picture of any kind, gets the map as that: FreeControl's source (where there is no mask to it) and Context
+    Diffusion's query."""
     from limner.core.pixels import to_tensor
     from limner.engine.sample import Canvas
 
+    if condition == GARMENT or not isinstance(case, ConditionCase):
+        return {"canvas": Canvas(case.sources[number], _picture(case.changeable[number]), start=0.0)}
     if condition == SWAP and "source" in readable:
         given = {
             "source": to_tensor(case.sources[number : number + 1], SIZE),
@@ -164,10 +198,15 @@ def _picture(mask: Tensor) -> Image.Image:
 
 
 def _judged(
-    plan: ConditionPlan, condition: str, case: ConditionCase, images: Sequence[Image.Image], cost: dict[str, float]
+    plan: ConditionPlan, condition: str, case: Case, images: Sequence[Image.Image], cost: dict[str, float]
 ) -> dict[str, Any]:
-    from limner.evaluation.conditions import judged_conditions
+    from limner.evaluation.conditions import judged_conditions, judged_garments
     from limner.evaluation.encoders import pocket_encoders
 
-    measures = judged_conditions(case, condition, images, len(plan.seeds), pocket_encoders()["identity"])
+    seeds, encoder = len(plan.seeds), pocket_encoders()["identity"]
+    measures = (
+        judged_conditions(case, condition, images, seeds, encoder)
+        if isinstance(case, ConditionCase)
+        else judged_garments(case, images, seeds, encoder)
+    )
     return {**measures, "cost": cost, "columns": len(plan.seeds)}

@@ -48,7 +48,9 @@ class PairPlan(SuitePlan):
                 raise UnknownName("way of painting two subjects", way, WAYS)
 
 
-def bench_pairs(plan: PairPlan, *, results: Path, folder: Path, say: Say = to_stderr) -> dict[str, Any]:
+def bench_pairs(
+    plan: PairPlan, *, results: Path, folder: Path, add: bool = False, say: Say = to_stderr
+) -> dict[str, Any]:
     """Run the plan's missing units on the pocket base and write `results`. A way that does not suit a method, such as
     the closed form for concepts that change more than keys and values, gives a unit with the reason instead of scores.
     Raises `FileError` for a results file that limner did not write."""
@@ -61,7 +63,7 @@ def bench_pairs(plan: PairPlan, *, results: Path, folder: Path, say: Say = to_st
                 make = partial(_unit, plan, base, method, given, way, pair, folder)
                 units.append(SuiteUnit(method, given, way, pair.name, make))
         units.append(SuiteUnit(TRUTH, (), TRUTH, pair.name, partial(_truth, plan, pair)))
-    return run_suite(plan, units, base, results=results, folder=folder, say=say)
+    return run_suite(plan, units, base, results=results, folder=folder, add=add, say=say)
 
 
 def _truth(plan: PairPlan, pair: Pair) -> tuple[dict[str, Any], list[Image.Image]]:

@@ -76,22 +76,26 @@ class MeaningPlan(PromptedPlan):
     scope: ClassVar[str] = "semantic"
 
 
-def bench_styles(plan: StylePlan, *, results: Path, folder: Path, say: Say = to_stderr) -> dict[str, Any]:
-    """Run the plan's missing units on the pocket base and write `results`. Raises `FileError` for a results file that
-    limner did not write."""
+def bench_styles(
+    plan: StylePlan, *, results: Path, folder: Path, add: bool = False, say: Say = to_stderr
+) -> dict[str, Any]:
+    """Run the plan's missing units on the pocket base and write `results`, as `run_suite` does, which raises the
+    same errors."""
     cases = styles(count=plan.cases, prompts=plan.prompts, references=plan.references)
-    return _bench(plan, cases, judged_styles, results, folder, say)
+    return _bench(plan, cases, judged_styles, results, folder, add, say)
 
 
-def bench_meanings(plan: MeaningPlan, *, results: Path, folder: Path, say: Say = to_stderr) -> dict[str, Any]:
-    """Run the plan's missing units on the pocket base and write `results`. Raises `FileError` for a results file that
-    limner did not write."""
+def bench_meanings(
+    plan: MeaningPlan, *, results: Path, folder: Path, add: bool = False, say: Say = to_stderr
+) -> dict[str, Any]:
+    """Run the plan's missing units on the pocket base and write `results`, as `run_suite` does, which raises the
+    same errors."""
     cases = meanings(count=plan.cases, prompts=plan.prompts, references=plan.references)
-    return _bench(plan, cases, judged_meanings, results, folder, say)
+    return _bench(plan, cases, judged_meanings, results, folder, add, say)
 
 
 def _bench(
-    plan: PromptedPlan, cases: Sequence[C], judge: Judge[C], results: Path, folder: Path, say: Say
+    plan: PromptedPlan, cases: Sequence[C], judge: Judge[C], results: Path, folder: Path, add: bool, say: Say
 ) -> dict[str, Any]:
     base, units, about = open_pocket(plan.device), [], (plan.references,)
     for case in cases:
@@ -100,7 +104,7 @@ def _bench(
             units.append(SuiteUnit(method, given, case.part, case.name, partial(run.learned, method, given), about))
         for name in (BASE, WORDS, TRUTH):
             units.append(SuiteUnit(name, (), case.part, case.name, partial(run.baseline, name), about))
-    return run_suite(plan, units, base, results=results, folder=folder, say=say)
+    return run_suite(plan, units, base, results=results, folder=folder, add=add, say=say)
 
 
 Made: TypeAlias = "tuple[dict[str, Any], list[Image.Image]]"

@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -35,12 +35,15 @@ if TYPE_CHECKING:
     from limner.core.concept import Concept
     from limner.core.subject import Subject
     from limner.engine.sample import PaintSettings
+    from limner.evaluation.suites import Suite
 
 Settings: TypeAlias = "tuple[tuple[str, Any], ...]"
 Say: TypeAlias = "Callable[[str], object]"
 ELSEWHERE = ("face", "multi")
 """Scopes whose methods need subjects of their own: a bench of another scope does not choose methods that name one of
 these first."""
+LISTS = {"methods", "conditions", "ways"}
+"""Fields of plans that list rows: results with other rows can be added to."""
 TRAINED = ("seconds", "steps", "parameters", "bytes")
 """Costs of training that a concept records."""
 
@@ -106,22 +109,26 @@ class SuiteUnit:
 
 
 def run_suite(
-    plan: SuitePlan, units: Sequence[SuiteUnit], base: Base, *, results: Path, folder: Path, say: Say
+    plan: SuitePlan, units: Sequence[SuiteUnit], base: Base, *, results: Path, folder: Path, add: bool, say: Say
 ) -> dict[str, Any]:
     """Run the units without a file in `folder`, and write `results` from all of them. A unit whose method does not suit
-    its part has the reason in place of numbers.
+    its part has the reason in place of numbers. With `add`, the other units of `results` stay, and those of the same
+    key are not run again.
 
-    Raises `FileError` for a results file that limner did not write.
+    Raises `FileError` for a results file that limner did not write, and `InputError` for one to add to that was
+    measured under other conditions.
     """
     check_folder(folder)
     set_aside(results, say, functools.partial(read_suite, name=plan.suite))
+    earlier = _earlier(plan, units, base, results) if add and results.exists() else {}
+    known = {record["key"]: record for record in earlier.get("units", ())}
     suite, began, new, records = SUITES[plan.suite], time.monotonic(), 0, []
     with ending():
         for method, settings in dict.fromkeys((unit.method, unit.settings) for unit in units):
             _make_weights(method, settings, base)
         for number, unit in enumerate(units, 1):
             key = _key(plan, unit, base)
-            record = _read(folder / f"{key}.json", plan.suite)
+            record = _read(folder / f"{key}.json", plan.suite) or known.get(key)
             if record is None:
                 record = _run(unit, {"key": key, suite.part: unit.part, suite.case: unit.case}, folder)
                 new += 1
@@ -129,11 +136,15 @@ def run_suite(
                 say(f"{number}/{len(units)}  {unit.label}  {unit.part}  {unit.case}  {each:.0f} s each")
             records.append(record)
     # the same values as those that a later run reads from the files
-    records = json.loads(compact(records))
+    records = _merged(earlier.get("units", ()), json.loads(compact(records)), suite)
+    planned = json.loads(compact(asdict(plan)))
+    for name in LISTS & planned.keys() & earlier.get("plan", {}).keys():
+        own = planned[name]
+        planned[name] = [*earlier["plan"][name], *(each for each in own if each not in earlier["plan"][name])]
     whole = {
         "format": FORMAT,
         "suite": plan.suite,
-        "plan": json.loads(compact(asdict(plan))),
+        "plan": planned,
         "versions": versions(),
         "summary": summary(records, suite),
         "units": records,
@@ -141,6 +152,39 @@ def run_suite(
     write_text(results, compact(whole), overwrite=True)
     say(f"{counted(len(units), 'unit')}, {new} of them new, in {results}")
     return whole
+
+
+def _earlier(plan: SuitePlan, units: Sequence[SuiteUnit], base: Base, results: Path) -> dict[str, Any]:
+    """The results that units are added to. Raises `InputError` where they have another number of cases, prompts or
+    seeds, or where the keys of their baselines, which depend on base and judges, are others now."""
+    earlier, suite = read_suite(results, name=plan.suite), SUITES[plan.suite]
+    planned: dict[str, Any] = json.loads(compact(asdict(plan)))
+    odd = [name for name in planned if name not in LISTS and earlier["plan"].get(name) != planned[name]]
+    if odd:
+        before, now = ({name: one.get(name) for name in odd} for one in (earlier["plan"], planned))
+        raise InputError(
+            f"the rows of {results} were measured with {before} and these would be with {now}, so no row can be added: "
+            "run the suite at its size, or name another file with --results"
+        )
+    for record in (record for record in earlier["units"] if not _is_method(record["method"])):
+        unit = replace(units[0], method=record["method"], settings=(), part=record[suite.part], case=record[suite.case])
+        if _key(plan, unit, base) != record["key"]:
+            raise InputError(
+                f"the rows of {results} were measured with another base or other judges, so no row can be added: run the "
+                "whole suite, or name another file with --results"
+            )
+    return earlier
+
+
+def _merged(earlier: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]], suite: Suite) -> list[dict[str, Any]]:
+    """Earlier units, each replaced by the new one of the same row and case, and behind them the other new ones."""
+
+    def place(record: Mapping[str, Any]) -> tuple[str, str, str]:
+        return record["label"], record[suite.part], record[suite.case]
+
+    return list(
+        ({place(record): record for record in earlier} | {place(record): record for record in records}).values()
+    )
 
 
 def _run(unit: SuiteUnit, about: Mapping[str, str], folder: Path) -> dict[str, Any]:
