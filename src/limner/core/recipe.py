@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .artefact import Artefact
     from .base import Base
     from .corpus import Corpus
+    from .needs import Need
     from .types import AttentionOp, Batch, Denoiser, Guidance, ReferenceStream, Streams
 
 
@@ -69,6 +70,7 @@ class Source:
     gather: Gather | None = None  # for a source that depends on the adapters as trained so far
     times: tuple[float, float] = (0.0, 1.0)  # range of its batches' times, as shares of the base's
     corpus: Callable[[Base], Corpus] | None = None  # the corpus that it learns from; None: `base.corpus`
+    needs: tuple[Need, ...] = ()  # capabilities that it needs of a base
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Objective:
     weight: float = 1.0
     any_target: bool = False  # whether it fits every base; otherwise only one that predicts noise, velocity or flow
     across: bool = False  # whether it relates rows of a batch, so that it is not the mean of its values on parts
+    needs: tuple[Need, ...] = ()  # capabilities that it needs of a base
 
     def __rmul__(self, factor: float) -> Objective:
         return replace(self, weight=self.weight * factor)

@@ -1,0 +1,63 @@
+"""Capabilities that a part needs of a base: `needs`, an attribute of a modifier, an objective, a source or a part of
+sampling, names them, and a recipe asks for them before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from .base import Base
+    from .recipe import Recipe
+
+Need: TypeAlias = "Callable[[Base], object]"
+"""Raises `InputError` for a base that lacks a capability: the message has what was expected, found, and what to do."""
+
+
+def unchanged_states(base: Base) -> None:
+    """Cross-attention that reads every hidden state of a prompt as it is."""
+    if not base.reads_states_unchanged:
+        raise InputError(
+            f"this method puts other hidden states in place of a prompt's, and the cross-attention of {base.name} "
+            f"({base.family}) does not read hidden states as they are: a projection, a mask or a cut stands in between; "
+            "use a base that always reads all, such as Stable Diffusion or SDXL"
+        )
+
+
+def text_features(base: Base) -> None:
+    """Embeddings of texts, comparable with those of pictures."""
+    base.text_features(["a"], words={})
+
+
+def check_needs(base: Base, recipe: Recipe) -> None:
+    """Raise `InputError` where a part of a recipe needs a capability that the base lacks.
+
+    base: the base
+    recipe: the recipe, with all its stages
+    """
+    for part in (*acting_parts(recipe), *_learning_parts(recipe)):
+        check_part(base, part)
+
+
+def check_part(base: Base, part: Any) -> None:
+    """Raise `InputError` where this part needs a capability that the base lacks."""
+    for need in getattr(part, "needs", ()):
+        need(base)
+
+
+def acting_parts(recipe: Recipe) -> Iterator[Any]:
+    """The parts of a recipe that act while it is attached: modifiers and parts of sampling."""
+    yield from recipe.modifiers
+    for part in fields(recipe.painting):
+        value = getattr(recipe.painting, part.name)
+        yield from value if isinstance(value, tuple) else (value,)
+
+
+def _learning_parts(recipe: Recipe) -> Iterator[Any]:
+    """The objectives of all stages, and their sources."""
+    for stage in recipe.stages:
+        for term in stage.loss:
+            yield from (term, term.source)
