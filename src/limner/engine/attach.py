@@ -514,7 +514,16 @@ def _attach_parameters(adapted: AdaptedBase) -> None:
 
 
 def _stored_parameters(adapters: Iterable[Adapter]) -> list[tuple[Adapter, str, Tensor]]:
-    return [(o, n, t) for o in adapters if o.scale for n, t in o.stored.items() if n.startswith(BASE_PARTS)]
+    """The base parameters that adapters store. A pre-trained one that several share counts once, in the adapter with
+    the largest scale."""
+    own = [(o, n, t) for o in adapters if o.scale for n, t in o.stored.items() if n.startswith(BASE_PARTS)]
+    strongest: dict[tuple[str | None, str], Adapter] = {}
+    for adapter, name, _ in own:
+        if name in adapter.shipped:
+            other = strongest.setdefault((adapter.recipe.weights, name), adapter)
+            if abs(adapter.scale) > abs(other.scale):
+                strongest[adapter.recipe.weights, name] = adapter
+    return [(o, n, t) for o, n, t in own if n not in o.shipped or strongest[o.recipe.weights, n] is o]
 
 
 def _put(now: Tensor, original: Tensor, values: Sequence[tuple[Adapter, Tensor]], *, alone: bool) -> None:
