@@ -50,7 +50,7 @@ REFUSALS = {
         "freecontrol": "no self-attention in its up path",
         "instantid": "takes no residuals",
     },
-    "sd3": {"p_plus": "joint attention only"},
+    "sd3": {"p_plus": "joint and self attention only"},
 }
 """Base -> method that does not suit it -> a part of the error's message."""
 

@@ -1,4 +1,5 @@
-"""`bench --suite pairs`: a comparison of methods, and of ways to paint two of their concepts in one picture."""
+"""`bench --suite pairs` and `--suite couples`: a comparison of methods, and of ways to paint two of their concepts, of
+toys or of people, in one picture."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.concept import Concept
+    from limner.evaluation.datasets.couples import Couple
     from limner.evaluation.datasets.pairs import Pair
 
 HANDLES = ("<rex>", "<bo>")
@@ -27,6 +29,8 @@ MERGED = ("average", "weighted", "closed-form", "gradient-fusion", "neurons", "o
 WAYS = ("together", *COMPOSED, *MERGED)
 """Ways to paint both concepts: attached at once; attached with regions, by how these act; merged into one, by the way
 of merging."""
+FACES = ("lora_dreambooth", "mix_of_show", "omg", "mc2", "fastcomposer")
+"""Methods for couples: LoRA-based ones, and an encoder that keeps subjects apart."""
 METHODS = ("textual_inversion", "lora_dreambooth", "custom_diffusion", "ip_adapter", "cones2", "mix_of_show", "mc2")
 
 
@@ -48,14 +52,38 @@ class PairPlan(SuitePlan):
                 raise UnknownName("way of painting two subjects", way, WAYS)
 
 
+@dataclass(frozen=True)
+class CouplePlan(PairPlan):
+    """Everything that decides the numbers of a run on couples of people; `pairs` is their number."""
+
+    suite: ClassVar[str] = "couples"
+    scope: ClassVar[str] = "face"
+
+    methods: tuple[tuple[str, Settings], ...] = tuple((name, ()) for name in FACES)
+    ways: tuple[str, ...] = ("together", "blend")
+
+
+def bench_couples(plan: CouplePlan, *, results: Path, folder: Path, say: Say = to_stderr) -> dict[str, Any]:
+    """`bench_pairs` on couples of people."""
+    from limner.evaluation.datasets.couples import couples
+
+    return _bench(plan, couples(count=plan.pairs, prompts=plan.prompts), results, folder, say)
+
+
 def bench_pairs(plan: PairPlan, *, results: Path, folder: Path, say: Say = to_stderr) -> dict[str, Any]:
     """Run the plan's missing units on the pocket base and write `results`. A way that does not suit a method, such as
     the closed form for concepts that change more than keys and values, gives a unit with the reason instead of scores.
     Raises `FileError` for a results file that limner did not write."""
     from limner.evaluation.datasets.pairs import pairs
 
+    return _bench(plan, pairs(count=plan.pairs, prompts=plan.prompts), results, folder, say)
+
+
+def _bench(
+    plan: PairPlan, cases: Sequence[Pair] | Sequence[Couple], results: Path, folder: Path, say: Say
+) -> dict[str, Any]:
     base, units = open_pocket(plan.device), []
-    for pair in pairs(count=plan.pairs, prompts=plan.prompts):
+    for pair in cases:
         for method, given in plan.methods:
             for way in plan.ways:
                 make = partial(_unit, plan, base, method, given, way, pair, folder)
@@ -64,13 +92,13 @@ def bench_pairs(plan: PairPlan, *, results: Path, folder: Path, say: Say = to_st
     return run_suite(plan, units, base, results=results, folder=folder, say=say)
 
 
-def _truth(plan: PairPlan, pair: Pair) -> tuple[dict[str, Any], list[Image.Image]]:
+def _truth(plan: PairPlan, pair: Pair | Couple) -> tuple[dict[str, Any], list[Image.Image]]:
     images = pair.answers(plan.seeds)
     return {**_judged(plan, pair, images, (1.0, 1.0)), "cost": cost_of([], 0.0, 0), "columns": len(plan.seeds)}, images
 
 
 def _unit(
-    plan: PairPlan, base: Base, method: str, given: Settings, way: str, pair: Pair, folder: Path
+    plan: PairPlan, base: Base, method: str, given: Settings, way: str, pair: Pair | Couple, folder: Path
 ) -> tuple[dict[str, Any], list[Image.Image]]:
     """One unit's record and pictures."""
     concepts = [
@@ -84,7 +112,7 @@ def _unit(
     return {**_judged(plan, pair, images, alone), "alone": alone, "cost": cost, "columns": len(plan.seeds)}, images
 
 
-def _painted(plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, pair: Pair) -> list[Image.Image]:
+def _painted(plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, pair: Pair | Couple) -> list[Image.Image]:
     """One picture for each prompt and seed, ordered by prompt."""
     import limner
 
@@ -98,7 +126,7 @@ def _painted(plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, 
     return images
 
 
-def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Pair, number: int) -> float:
+def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Pair | Couple, number: int) -> float:
     """The subject fidelity of one of the two in pictures of it alone, in the scenes of the prompts."""
     import limner
     from limner.evaluation.several import likeness_alone
@@ -107,10 +135,10 @@ def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Pair, number: int
     settings = limner.PaintSettings(plan.steps)
     images = [p.image for p in limner.paint(base, prompts, concepts=[concept], seed=plan.seeds[0], settings=settings)]
     member = pair.members[number]
-    return round(likeness_alone(images, member.held_out, member.noun, _encoder()), 4)
+    return round(likeness_alone(images, member.held_out, member.noun, _encoder(pair), faces=pair.faces), 4)
 
 
-def _judged(plan: PairPlan, pair: Pair, images: Sequence[Image.Image], alone: tuple[float, ...]) -> dict[str, Any]:
+def _judged(plan: PairPlan, pair: Pair | Couple, images: Sequence[Image.Image], alone: tuple[float, ...]) -> dict[str, Any]:
     from limner.evaluation.several import Company, judged_together
 
     truths = tuple(prompt.truth for prompt in pair.prompts for _ in plan.seeds)
@@ -120,11 +148,13 @@ def _judged(plan: PairPlan, pair: Pair, images: Sequence[Image.Image], alone: tu
         tuple(member.held_out for member in pair.members),
         alone,
         truths,
+        pair.judged_regions(),
+        pair.faces,
     )
-    return judged_together(company, _encoder()).record
+    return judged_together(company, _encoder(pair)).record
 
 
-def _encoder() -> Any:
+def _encoder(pair: Pair | Couple) -> Any:
     from limner.evaluation.encoders import pocket_encoders
 
-    return pocket_encoders()["identity"]
+    return pocket_encoders()[pair.encoder]
