@@ -30,7 +30,10 @@ def page() -> str:
     record = read_suite(RESULTS, name=COUPLES.name)
     columns = {column.name: column.title for column in COUPLES.columns}
     first, count = record["units"][0]["couple"], len({unit["couple"] for unit in record["units"]})
-    lines = [f"Numbers: {count} couple(s), {record['plan']['prompts']} prompts each. Pictures: {first}, not selected.", ""]
+    lines = [
+        f"Numbers: {count} couple(s), {record['plan']['prompts']} prompts each. Pictures: {first}, not selected.",
+        "",
+    ]
     if (SHEETS / f"{PEOPLE}.webp").exists():
         lines += [f"![the two people](images/couples/{PEOPLE}.webp)", ""]
     lines += [f"| | method | way | {' | '.join(columns[name] for name in SHOWN)} |", "|---" * (len(SHOWN) + 3) + "|"]

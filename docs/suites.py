@@ -86,6 +86,7 @@ def standing(method: str) -> str:
 
 # ---------------------------------------------------------------------------------------------------- faces and table 1
 
+
 def _faces() -> dict[str, Any] | None:
     """The results of the suite of faces; None where it was not run."""
     path = RESULTS / "faces.json"

@@ -63,7 +63,7 @@ def test_a_sheet_has_a_row_for_each_unit_and_a_picture_for_each_prompt(house: Pa
     assert not (house / f"{BASE}-styles.webp").exists()
 
 
-# ------------------------------------------------------------------------------------- pairs, faces, table 1 and couples
+# --------------------------------------------------------------------------------- pairs, faces, table 1 and couples
 
 
 def both_unit(suite: Suite, method: str, way: str, case: str, **values: float) -> dict[str, Any]:
@@ -97,7 +97,15 @@ def faces_record() -> dict[str, Any]:
     empty: dict[str, Any] = {"about": "", "set": {"name": "people", "absent": []}, "versions": {}, "metrics": {}}
     plan = {"prompts": 2, "seeds": [0], "base": "pocket"}
     rows = {"face0": row("face0", 0.5), BASE_METHOD: row(BASE_METHOD, 0.0)}
-    return {**empty, "format": PLAIN_FORMAT, "plan": plan, "seconds": 1.0, "correlations": {}, "summary": rows, "units": units}
+    return {
+        **empty,
+        "format": PLAIN_FORMAT,
+        "plan": plan,
+        "seconds": 1.0,
+        "correlations": {},
+        "summary": rows,
+        "units": units,
+    }
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Couples of people: they can be told apart in renders of both, and leakage is seen where one takes the other's face."""
+"""Couples of people: renders of both tell them apart, and leakage is seen where one takes the other's face."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def range_of(size: int) -> object:
     return torch.arange(size).float()
 
 
-def test_renders_of_both_leak_less_than_the_first_person_twice_and_the_swapped_pictures_are_seen(couple: Couple) -> None:
+def test_renders_of_both_leak_less_than_the_first_person_twice_and_the_swapped_pictures_are_seen(
+    couple: Couple,
+) -> None:
     images = couple.answers((0,))
     truth = _judged(PLAN, couple, images, (1.0, 1.0))["values"]
     twice = _judged(PLAN, couple, [doubled(image) for image in images], (1.0, 1.0))["values"]

@@ -326,7 +326,9 @@ def test_a_released_fastcomposer_brings_its_denoiser_and_merges_as_it_does(
     tensors = state_of(theirs, "unet.") | state_of(parts, "postfuse_module.")
     tensors |= state_of(network, "image_encoder.vision_model.")
     tensors |= state_of(projection, "image_encoder.visual_projection.") | {"vae.conv.weight": torch.zeros(1)}
-    text = {f"text_encoder.{n.removeprefix('text_model.')}": t for n, t in state_of(base.module("text_encoder"), "").items()}
+    text = {
+        f"text_encoder.{n.removeprefix('text_model.')}": t for n, t in state_of(base.module("text_encoder"), "").items()
+    }
     torch.save(tensors | text, tmp_path / "pytorch_model.bin")
     found = import_file(tmp_path / "pytorch_model.bin", base)
     assert (found.what, found.report.whole) == ("fastcomposer.released", True)
@@ -354,7 +356,9 @@ def test_a_released_fastcomposer_brings_its_denoiser_and_merges_as_it_does(
     image = projection(seen_by(network, ann.tensor(base.picture_size), "bilinear")).mean(0, keepdim=True)
     wanted = plain.index_put((torch.tensor([place]),), merged(parts, plain[place][None], image))
     assert torch.allclose(reads[0][0], wanted, atol=1e-4)
-    assert limner.learn(base, ann, method="freecure", released=True).header["weights"].keys() == {"fastcomposer.released"}
+    assert limner.learn(base, ann, method="freecure", released=True).header["weights"].keys() == {
+        "fastcomposer.released"
+    }
 
     first = next(name for name in text if text[name].is_floating_point())
     torch.save({**tensors, **text, first: text[first] + 1}, tmp_path / "tuned.bin")

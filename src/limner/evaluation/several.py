@@ -1,5 +1,5 @@
-"""Judge pictures of several subjects, toys or people of the pocket world: find each subject, and compute all measures of
-`metrics.several`.
+"""Judge pictures of several subjects, toys or people of the pocket world: find each subject, and compute all measures
+of `metrics.several`.
 
 `judged_together` takes the pictures of one pair or triple. With given regions, a subject's place is the part of its
 region that a toy covers; without, it is the part of the picture that shows the subject's class.

@@ -111,11 +111,11 @@ def import_file(
     if any("_custom_diffusion" in key for key in tensors):
         values, report = _values(base, tensors)
         return _concept("custom_diffusion", values, report, **about)
-    found = read_changes(base, tensors, strength_of) if tensors else Found()
-    found.changes |= changes
-    if not found.changes and not found.values:
-        raise FileError(f"{path} has no change of any layer of {base.name} ({base.family}): {_why(found, tensors)}")
-    return _concept("changes", _stored(found.changes) | found.values, found.report, **about)
+    layers = read_changes(base, tensors, strength_of) if tensors else Found()
+    layers.changes |= changes
+    if not layers.changes and not layers.values:
+        raise FileError(f"{path} has no change of any layer of {base.name} ({base.family}): {_why(layers, tensors)}")
+    return _concept("changes", _stored(layers.changes) | layers.values, layers.report, **about)
 
 
 NESTED = ({"image_proj", "ip_adapter"}, {"image_proj", "ms_adapter"}, {"id_encoder", "lora_weights"})

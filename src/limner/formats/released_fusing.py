@@ -55,19 +55,17 @@ def is_fastcomposer(tensors: Mapping[str, Tensor]) -> bool:
     return any(name.startswith("postfuse_module.") for name in tensors)
 
 
-def photomaker_weights(
-    path: Path, tensors: Mapping[str, Tensor], base: Base
-) -> tuple[dict[str, Tensor], Report]:
+def photomaker_weights(path: Path, tensors: Mapping[str, Tensor], base: Base) -> tuple[dict[str, Tensor], Report]:
     """The tensors of `photomaker` with `released`, by their names in its recipe, and what was read. The LoRA changes
     every layer of the denoiser's attention, by the keys of any version of diffusers. Raises `FileError` for another
     file."""
-    found = read_photomaker(path, tensors)
-    changes = read_changes(base, found.denoiser)
+    release = read_photomaker(path, tensors)
+    changes = read_changes(base, release.denoiser)
     report = changes.report
     layers = base.projections("attention")
     report.missing += [f"lora_weights of {layer}" for layer in layers if layer not in changes.changes]
     report.ignored += [f"lora_weights of {layer}" for layer in changes.changes if layer not in layers]
-    made = _fusing_tensors("photomaker", found)
+    made = _fusing_tensors("photomaker", release)
     report.read += list(made)
     for layer, change in changes.changes.items():
         if change.kind != "lora" or set(change.factors) != {"down", "up"}:
@@ -77,38 +75,38 @@ def photomaker_weights(
     return made, report
 
 
-def fastcomposer_weights(
-    path: Path, tensors: Mapping[str, Tensor], base: Base
-) -> tuple[dict[str, Tensor], Report]:
+def fastcomposer_weights(path: Path, tensors: Mapping[str, Tensor], base: Base) -> tuple[dict[str, Tensor], Report]:
     """The tensors of `fastcomposer` with `released`, by their names in its recipe, and what was read. The denoiser's
     whole weights are among them.
 
     The file's text encoder and autoencoder were not trained: the text encoder is compared with the base's, and the
     autoencoder is not read. Raises `FileError` for another file, and where the text encoder is not the base's.
     """
-    found = read_fastcomposer(path, tensors)
+    release = read_fastcomposer(path, tensors)
     own = base.module("denoiser").state_dict()
     report = Report(
-        read=[f"unet.{name}" for name in found.denoiser if name in own],
-        ignored=[f"unet.{name}" for name in found.denoiser if name not in own],
-        missing=[f"unet.{name}" for name in own if name not in found.denoiser],
+        read=[f"unet.{name}" for name in release.denoiser if name in own],
+        ignored=[f"unet.{name}" for name in release.denoiser if name not in own],
+        missing=[f"unet.{name}" for name in own if name not in release.denoiser],
     )
-    for name in set(own) & set(found.denoiser):
-        if own[name].shape != found.denoiser[name].shape:
+    for name in set(own) & set(release.denoiser):
+        if own[name].shape != release.denoiser[name].shape:
             raise FileError(
-                f"{path}: unet.{name} is {tuple(found.denoiser[name].shape)}, and {base.name} has "
+                f"{path}: unet.{name} is {tuple(release.denoiser[name].shape)}, and {base.name} has "
                 f"{tuple(own[name].shape)} there: import it for the base that it was trained on"
             )
     _check_text_encoder(path, tensors, base)
-    made = _fusing_tensors("fastcomposer", found)
+    made = _fusing_tensors("fastcomposer", release)
     report.read += list(made)
-    return made | {f"denoiser.{name}": tensor for name, tensor in found.denoiser.items() if name in own}, report
+    return made | {f"denoiser.{name}": tensor for name, tensor in release.denoiser.items() if name in own}, report
 
 
-def _fusing_tensors(name: str, found: ReleasedFusing) -> dict[str, Tensor]:
+def _fusing_tensors(name: str, release: ReleasedFusing) -> dict[str, Tensor]:
     """The image encoder and the fusion module by their names in a recipe."""
-    tower = {f"{TOWER_IN_RECIPE}{key}": tensor for key, tensor in found.tower.items() if not key.endswith("position_ids")}
-    return {f"states.{name}.{key}": tensor for key, tensor in {**tower, **found.fusing}.items()}
+    tower = {
+        f"{TOWER_IN_RECIPE}{key}": tensor for key, tensor in release.tower.items() if not key.endswith("position_ids")
+    }
+    return {f"states.{name}.{key}": tensor for key, tensor in {**tower, **release.fusing}.items()}
 
 
 def _check_text_encoder(path: Path, tensors: Mapping[str, Tensor], base: Base) -> None:
@@ -130,9 +128,9 @@ def _check_text_encoder(path: Path, tensors: Mapping[str, Tensor], base: Base) -
 
 
 def read_photomaker(path: Path, tensors: Mapping[str, Tensor] | None = None) -> ReleasedFusing:
-    """Read PhotoMaker's file, or its tensors, which are read already. Both projections of the image encoder's pooled output become one linear map; their widths
-    add up to that of the text encoders' hidden states. Raises `FileError` for another file, and for missing or unknown
-    names."""
+    """Read PhotoMaker's file, or its tensors where these are given. Both projections of the image encoder's pooled
+    output become one linear map; their widths add up to that of the text encoders' hidden states. Raises `FileError`
+    for another file, and for missing or unknown names."""
     tensors = _whole(path, nested=("id_encoder", "lora_weights")) if tensors is None else tensors
     encoder, lora = (_under(f"{part}.", tensors) for part in ("id_encoder", "lora_weights"))
     if not encoder:
@@ -148,7 +146,8 @@ def read_photomaker(path: Path, tensors: Mapping[str, Tensor] | None = None) -> 
 
 
 def read_fastcomposer(path: Path, tensors: Mapping[str, Tensor] | None = None) -> ReleasedFusing:
-    """Read FastComposer's file, or its tensors, which are read already. Raises `FileError` for another file, and for missing names."""
+    """Read FastComposer's file, or its tensors where these are given. Raises `FileError` for another file, and for
+    missing names."""
     tensors = _whole(path) if tensors is None else tensors
     encoder, denoiser = _under("image_encoder.", tensors), _under("unet.", tensors)
     if not encoder or not denoiser:

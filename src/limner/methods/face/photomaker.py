@@ -57,9 +57,7 @@ def photomaker(
         batch: pictures in an update of the one-time training
         released: the authors' own weights from `limner import FILE`, with their own image encoder and both projections
     """
-    merged = fused_words(
-        subject, each_of(clip_global), stacked=True, wait=wait, tower="bicubic" if released else ""
-    )
+    merged = fused_words(subject, each_of(clip_global), stacked=True, wait=wait, tower="bicubic" if released else "")
     stack = changed_states(subject.handle, subject.noun, merged, name="photomaker")
     change = low_rank(rank, name="photomaker.denoiser")
     seen = pairs_of_people(
@@ -67,7 +65,9 @@ def photomaker(
         drop_image=0.1, drop_text=0.0, drop_both=0.1, changes=(noise_around(0.5),),
     )  # fmt: skip
     train = learned(change), at_rate(rest_rate, learned(stack))
-    once = Stage(train, (sometimes_masked(seen, share=masked),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine")
+    once = Stage(
+        train, (sometimes_masked(seen, share=masked),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine"
+    )
     return Recipe(
         says=subject.handle,
         modifiers=(stack, change),

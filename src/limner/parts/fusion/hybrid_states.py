@@ -153,4 +153,6 @@ def prior_regression(source: Source, fusion: changed_states, *, handle: str) -> 
         mean: Tensor = (1 - torch.cosine_similarity(embeddings, wanted, dim=-1)).mean()
         return mean
 
-    return Objective(f"prior regression({source.name})", source, value, any_target=True, across=True, needs=(text_features,))
+    return Objective(
+        f"prior regression({source.name})", source, value, any_target=True, across=True, needs=(text_features,)
+    )

@@ -235,7 +235,9 @@ def embedding_regression(
         both = F.cross_entropy(near, target) + F.cross_entropy(near.T, target)
         return far + contrast * both / 2
 
-    return Objective(f"embedding regression({source.name})", source, value, any_target=True, across=True, needs=(text_features,))
+    return Objective(
+        f"embedding regression({source.name})", source, value, any_target=True, across=True, needs=(text_features,)
+    )
 
 
 def _others(run: Pass, noun: str) -> dict[str, Tensor]:

@@ -84,8 +84,8 @@ def _chosen(step: Step, contexts: Sequence[str]) -> str:
 
 
 def _others(step: Step, prompt: str, word: str, noun: str) -> tuple[list[int], list[int]]:
-    """Positions of a prompt, with begin and end where a base has them, that are not the token's, and those of the same words beside the
-    class noun, which may have another number of tokens."""
+    """Positions of a prompt, with begin and end where a base has them, that are not the token's, and those of the same
+    words beside the class noun, which may have another number of tokens."""
     base, words = step.adapted.base, step.adapted.words
     text, size = prompt.format(word), len(words[word])
     starts = base.word_places(text, word, words=words)

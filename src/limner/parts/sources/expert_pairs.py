@@ -104,9 +104,7 @@ def expert_pairs(
 
         return draw
 
-    return Source(
-        "expert pairs", "corpus", prepare, over=lambda other: again(corpus=other), needs=(text_features,)
-    )
+    return Source("expert pairs", "corpus", prepare, over=lambda other: again(corpus=other), needs=(text_features,))
 
 
 def apprenticeship(

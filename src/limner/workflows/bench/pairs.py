@@ -112,7 +112,9 @@ def _unit(
     return {**_judged(plan, pair, images, alone), "alone": alone, "cost": cost, "columns": len(plan.seeds)}, images
 
 
-def _painted(plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, pair: Pair | Couple) -> list[Image.Image]:
+def _painted(
+    plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, pair: Pair | Couple
+) -> list[Image.Image]:
     """One picture for each prompt and seed, ordered by prompt."""
     import limner
 
@@ -138,7 +140,9 @@ def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Pair | Couple, nu
     return round(likeness_alone(images, member.held_out, member.noun, _encoder(pair), faces=pair.faces), 4)
 
 
-def _judged(plan: PairPlan, pair: Pair | Couple, images: Sequence[Image.Image], alone: tuple[float, ...]) -> dict[str, Any]:
+def _judged(
+    plan: PairPlan, pair: Pair | Couple, images: Sequence[Image.Image], alone: tuple[float, ...]
+) -> dict[str, Any]:
     from limner.evaluation.several import Company, judged_together
 
     truths = tuple(prompt.truth for prompt in pair.prompts for _ in plan.seeds)
