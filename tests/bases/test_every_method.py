@@ -21,7 +21,7 @@ from limner.pocket.corpus import toys
 from limner.pocket.garment_corpus import garments
 from limner.pocket.people_corpus import people
 from limner.pocket.style_corpus import styles
-from limner.workflows.pretrain import prepared, trained
+from limner.workflows.pretrain import Manner, prepared, trained
 from tests.conftest import default_steps
 from tests.helpers import MEANINGS, fast, meaning, same, state, untouched, with_w_plus
 
@@ -37,8 +37,9 @@ NAMES = {"names": "Tom Hanks, Meryl Streep, Paul Newman, Ada Lovelace"}
 IN_TEST = {
     # words of layers, edits along a word's direction, image attention, watched words, positions of a context
     "pixart": ("p_plus", "neti", "democaricature", "ssr_encoder", "em_style_concepts", "core"),
-    "sdxl": ("fastcomposer", "photomaker", "neti"),
+    "sdxl": ("fastcomposer", "photomaker", "neti", "kosmos_g"),
     "sd3": ("ssr_encoder", "ip_adapter"),
+    "flux": ("persam",),
 }
 """What `make test` asks; the whole table is in the sweep."""
 REFUSALS = {
@@ -50,7 +51,13 @@ REFUSALS = {
         "freecontrol": "no self-attention in its up path",
         "instantid": "takes no residuals",
     },
-    "sd3": {"p_plus": "joint and self attention only"},
+    "sdxl": {"vico": "reads a global vector", "personamagic": "does not read prompts through a single CLIP"},
+    "sd3": {
+        "p_plus": "joint and self attention only",
+        "comcat": "a layer for each",
+        "core": "reads maps of cross-attention",
+        "omg": "give regions (--region)",
+    },
 }
 """Base -> method that does not suit it -> a part of the error's message."""
 
@@ -108,7 +115,8 @@ def pretrained(name: str, base: Any) -> None:
     if not recipe.pretraining:
         pretrained(recipe.weights.partition(".")[0], base)
         return
-    trained(prepared(name, base=base, given=quick(name), to=cached_weights_path(recipe.weights, base)))
+    about: dict[str, Any] = {"given": quick(name), "manner": Manner(precision="float32")}
+    trained(prepared(name, base=base, **about, to=cached_weights_path(recipe.weights, base)))
 
 
 def ran(name: str, seen: Seen) -> str:
@@ -118,6 +126,7 @@ def ran(name: str, seen: Seen) -> str:
         pretrained(name, seen.base)
         seen.runs = 0
         concept = limner.learn(seen.base, subject_of(name, seen.base), method=name, **quick(name))
+        seen.runs = 0
         picture = limner.paint(seen.base, f"{concept.handle} on the beach", concepts=[concept], seed=1)[0]
         assert picture.image.size == (seen.base.picture_size,) * 2
     except InputError as error:

@@ -27,6 +27,41 @@ def unchanged_states(base: Base) -> None:
         )
 
 
+def states_alone(base: Base) -> None:
+    """A denoiser that reads hidden states of prompts and nothing else that is computed from a prompt."""
+    unchanged_states(base)
+    if base.states_shape[0] != base.text_positions:
+        raise InputError(
+            f"this method runs the denoiser on the states that attention reads, and that of {base.name} ({base.family}) "
+            "reads a global vector of the prompt, too: use a base like Stable Diffusion 1 or 2"
+        )
+
+
+def cross_attention(base: Base) -> None:
+    """Cross-attention, whose maps tell the words of a prompt apart."""
+    kinds = sorted({site.kind for site in base.sites})
+    if "cross" not in kinds:
+        raise InputError(
+            f"this method reads maps of cross-attention, and {base.name} ({base.family}) has {' and '.join(kinds)} "
+            "attention only: use a base with cross-attention, such as Stable Diffusion or SDXL"
+        )
+
+
+def separate_attention(base: Base) -> None:
+    """Self- and cross-attention in layers of their own."""
+    joint = sorted({site.kind for site in base.sites} - {"self", "cross"})
+    if joint:
+        raise InputError(
+            f"this method changes the heads of self- and cross-attention, and in {base.name} ({base.family}) text and "
+            f"picture have {' and '.join(joint)} attention: use a base with a layer for each, such as Stable Diffusion"
+        )
+
+
+def text_attention(base: Base) -> None:
+    """A single CLIP as text encoder, whose attention can be read."""
+    base.text_attention()
+
+
 def text_features(base: Base) -> None:
     """Embeddings of texts, comparable with those of pictures."""
     base.text_features(["a"], words={})
@@ -57,7 +92,8 @@ def acting_parts(recipe: Recipe) -> Iterator[Any]:
 
 
 def _learning_parts(recipe: Recipe) -> Iterator[Any]:
-    """The objectives of all stages, and their sources."""
+    """The objectives of all stages that count, and their sources."""
     for stage in recipe.stages:
         for term in stage.loss:
-            yield from (term, term.source)
+            if term.weight:
+                yield from (term, term.source)

@@ -331,7 +331,7 @@ def _columns(base: Base, prompts: Sequence[str], text: str, words: Mapping[str, 
     """[n, L] of 0 and 1: the tokens of a text in each prompt's hidden states."""
     import torch
 
-    columns = torch.zeros(len(prompts), base.states_shape[0])
+    columns = torch.zeros(len(prompts), base.text_positions)
     for row, prompt in enumerate(prompts):
         for match in re.finditer(rf"(?<!\w){re.escape(text)}(?!\w)", prompt):
             start = next_place(base, prompt[: match.start()], words)
@@ -351,7 +351,7 @@ def aligned_places(base: Base, source: str, target: str, words: Mapping[str, Ten
     """
     import torch
 
-    length, texts = base.states_shape[0], (source.split(), target.split())
+    length, texts = base.text_positions, (source.split(), target.split())
     ends = [[next_place(base, " ".join(text[:k]), words) for k in range(len(text) + 1)] for text in texts]
     aligned = torch.full((length,), -1, dtype=torch.long)
     aligned[0] = 0

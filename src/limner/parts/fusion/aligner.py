@@ -55,7 +55,7 @@ class aligner_net:
     def start(self, base: Base, reader: Multimodal, generator: Generator) -> dict[str, Tensor]:
         import torch
 
-        (length, wide), w = base.states_shape, self.width
+        length, wide, w = base.text_positions, base.states_shape[1], self.width
         longest = LONGER * length
         parameters = {
             "queries": torch.randn(length, w, generator=generator),

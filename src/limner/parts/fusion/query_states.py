@@ -45,7 +45,7 @@ class query_states:
     def start(self, base: Base, reader: Multimodal, generator: Generator) -> dict[str, Tensor]:
         import torch
 
-        length, wide = base.states_shape
+        length, wide = base.text_positions, base.states_shape[1]
         spread = float(reader.model.get_input_embeddings().weight.float().std())
         parameters = {
             "queries": spread * torch.randn(length, reader.width, generator=generator),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from limner.core.needs import cross_attention
 from limner.core.recipe import Objective
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def context_maps(source: Source, *, word: str, noun: str, contexts: Sequence[str
         maps = kept_maps(step.prediction_for([prompt.format(word)] * count, operations=(keep_maps(),)))
         return (maps[..., others] - wanted[..., beside_noun]).square().sum(-1).mean()
 
-    return Objective(f"context maps({source.name})", source, value)
+    return Objective(f"context maps({source.name})", source, value, needs=(cross_attention,))
 
 
 def _chosen(step: Step, contexts: Sequence[str]) -> str:
