@@ -16,6 +16,8 @@ from limner.evaluation.suites import BASE, COUPLES, FORMAT, PAIRS, STYLES, TRUTH
 from limner.evaluation.summary import BASE as BASE_METHOD
 from limner.evaluation.table1 import put_together
 
+from .helpers import open_image
+
 
 def unit(method: str, part: str, style: float) -> dict[str, Any]:
     about = {"key": f"{method} {part}".replace(" ", "-"), "method": method, "label": method, "settings": {}}
@@ -155,7 +157,7 @@ def test_faces_have_a_table_and_stand_on_pages_with_their_pictures(more: Path) -
     strip = Image.new("RGB", (128, 258), "red")
     strip.save(more / "face0-1.jpg")
     suites.face_sheets(more)
-    assert Image.open(more / "face0-faces.webp").size == (2 * suites.SIDE, suites.SIDE)
+    assert open_image(more / "face0-faces.webp").size == (2 * suites.SIDE, suites.SIDE)
     assert not (more / f"{BASE_METHOD}-faces.webp").exists()
     text = "\n".join(suites.of_method("face0"))
     assert "In the suite of faces. 2 held-out people" in text
@@ -186,9 +188,9 @@ def test_the_page_of_two_people_has_each_methods_picture_the_least_leakage_first
     strip.paste("red", (0, 0, 128, 128))
     strip.save(more / "lora_dreambooth-blend-person-344-and-person-500.jpg")
     couples.sheets(more)
-    sheet = Image.open(more / "couples" / "lora_dreambooth-blend.webp").convert("RGB")
+    sheet = open_image(more / "couples" / "lora_dreambooth-blend.webp").convert("RGB")
     assert sheet.size == (2 * suites.SIDE, suites.SIDE)
-    assert Image.open(more / "couples" / "the-two-people.webp").size == (2 * suites.SIDE, suites.SIDE)
+    assert open_image(more / "couples" / "the-two-people.webp").size == (2 * suites.SIDE, suites.SIDE)
     text = couples.page()
     rows = [line for line in text.split("\n") if line.startswith("|")][2:]
     assert "![blend](images/couples/lora_dreambooth-blend.webp) | lora_dreambooth | blend | 0.100 |" in rows[0]
