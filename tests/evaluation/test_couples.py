@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from PIL import Image
 
 from limner.errors import InputError
@@ -25,15 +26,9 @@ def test_faces_are_found_each_in_its_half(couple: Couple) -> None:
     assert places.shape == (3, 2, SIZE, SIZE)
     assert bool((places.sum((2, 3)) > 0).all())
     columns = (places.sum(2) > 0).float()
-    middles = (columns * range_of(SIZE)).sum(2) / columns.sum(2)
+    middles = (columns * torch.arange(SIZE)).sum(2) / columns.sum(2)
     assert bool((middles[:, 0] < SIZE / 2).all())
     assert bool((middles[:, 1] > SIZE / 2).all())
-
-
-def range_of(size: int) -> object:
-    import torch
-
-    return torch.arange(size).float()
 
 
 def test_renders_of_both_leak_less_than_the_first_person_twice_and_the_swapped_pictures_are_seen(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from limner.errors import UnknownName
 from limner.evaluation.suites import TRUTH
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.concept import Concept
-    from limner.evaluation.datasets.couples import Couple
-    from limner.evaluation.datasets.pairs import Pair
+    from limner.core.faces import FaceNetworks
+    from limner.evaluation.datasets import Member
 
 HANDLES = ("<rex>", "<bo>")
 COMPOSED = ("blend", "attention", "latents")
@@ -32,6 +32,35 @@ of merging."""
 FACES = ("lora_dreambooth", "mix_of_show", "omg", "mc2", "fastcomposer")
 """Methods for couples: LoRA-based ones, and an encoder that keeps subjects apart."""
 METHODS = ("textual_inversion", "lora_dreambooth", "custom_diffusion", "ip_adapter", "cones2", "mix_of_show", "mc2")
+
+
+class Both(Protocol):
+    """Two subjects, their prompts and regions: `datasets.pairs.Pair` of toys, `datasets.couples.Couple` of people."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def members(self) -> tuple[Member, Member]: ...
+
+    # with `text`, and `truth` by the judge's fields
+    @property
+    def prompts(self) -> Sequence[Any]: ...
+
+    # role of the encoder that tells the two apart, and networks that find faces; None for toys
+    @property
+    def encoder(self) -> str: ...
+    @property
+    def faces(self) -> FaceNetworks | None: ...
+    def regions(self, prompt: Any, handles: Sequence[str]) -> dict[str, Any]: ...
+
+    # masks in which each of the two is judged; none where their classes tell them apart
+    def judged_regions(self) -> tuple[Any, ...]: ...
+
+    # ground-truth renders, one for each seed, prompt by prompt
+    def answers(self, seeds: Sequence[int]) -> list[Image.Image]: ...
+
+    # prompts for one of the two alone, with {} for the subject
+    def alone(self, number: int) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -79,9 +108,7 @@ def bench_pairs(plan: PairPlan, *, results: Path, folder: Path, say: Say = to_st
     return _bench(plan, pairs(count=plan.pairs, prompts=plan.prompts), results, folder, say)
 
 
-def _bench(
-    plan: PairPlan, cases: Sequence[Pair] | Sequence[Couple], results: Path, folder: Path, say: Say
-) -> dict[str, Any]:
+def _bench(plan: PairPlan, cases: Sequence[Both], results: Path, folder: Path, say: Say) -> dict[str, Any]:
     base, units = open_pocket(plan.device), []
     for pair in cases:
         for method, given in plan.methods:
@@ -92,13 +119,13 @@ def _bench(
     return run_suite(plan, units, base, results=results, folder=folder, say=say)
 
 
-def _truth(plan: PairPlan, pair: Pair | Couple) -> tuple[dict[str, Any], list[Image.Image]]:
+def _truth(plan: PairPlan, pair: Both) -> tuple[dict[str, Any], list[Image.Image]]:
     images = pair.answers(plan.seeds)
     return {**_judged(plan, pair, images, (1.0, 1.0)), "cost": cost_of([], 0.0, 0), "columns": len(plan.seeds)}, images
 
 
 def _unit(
-    plan: PairPlan, base: Base, method: str, given: Settings, way: str, pair: Pair | Couple, folder: Path
+    plan: PairPlan, base: Base, method: str, given: Settings, way: str, pair: Both, folder: Path
 ) -> tuple[dict[str, Any], list[Image.Image]]:
     """One unit's record and pictures."""
     concepts = [
@@ -112,9 +139,7 @@ def _unit(
     return {**_judged(plan, pair, images, alone), "alone": alone, "cost": cost, "columns": len(plan.seeds)}, images
 
 
-def _painted(
-    plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, pair: Pair | Couple
-) -> list[Image.Image]:
+def _painted(plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, pair: Both) -> list[Image.Image]:
     """One picture for each prompt and seed, ordered by prompt."""
     import limner
 
@@ -128,7 +153,7 @@ def _painted(
     return images
 
 
-def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Pair | Couple, number: int) -> float:
+def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Both, number: int) -> float:
     """The subject fidelity of one of the two in pictures of it alone, in the scenes of the prompts."""
     import limner
     from limner.evaluation.several import likeness_alone
@@ -140,9 +165,7 @@ def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Pair | Couple, nu
     return round(likeness_alone(images, member.held_out, member.noun, _encoder(pair), faces=pair.faces), 4)
 
 
-def _judged(
-    plan: PairPlan, pair: Pair | Couple, images: Sequence[Image.Image], alone: tuple[float, ...]
-) -> dict[str, Any]:
+def _judged(plan: PairPlan, pair: Both, images: Sequence[Image.Image], alone: tuple[float, ...]) -> dict[str, Any]:
     from limner.evaluation.several import Company, judged_together
 
     truths = tuple(prompt.truth for prompt in pair.prompts for _ in plan.seeds)
@@ -158,7 +181,7 @@ def _judged(
     return judged_together(company, _encoder(pair)).record
 
 
-def _encoder(pair: Pair | Couple) -> Any:
+def _encoder(pair: Both) -> Any:
     from limner.evaluation.encoders import pocket_encoders
 
     return pocket_encoders()[pair.encoder]
