@@ -194,3 +194,25 @@ def test_a_tokens_position_does_not_depend_on_tokens_before_it(seen: Seen) -> No
     assert word_places_of(seen.base, run, 1, "<rex>") == []
     begins = seen.base.towers[0].begins
     assert next_place(seen.base, "a red dog") == begins + seen.base.num_tokens("a red dog", words={})
+
+
+@pytest.mark.parametrize(
+    ("seen", "name", "by"),
+    [
+        ("pixart", "lora_dreambooth", "gradient-fusion"),
+        ("sdxl", "custom_diffusion", "closed-form"),
+        ("sdxl", "lora_dreambooth", "gradient-fusion"),
+        ("sdxl", "cones", "neurons"),
+    ],
+    indirect=["seen"],
+)
+def test_concepts_merge_on_bases_of_other_shapes(seen: Seen, name: str, by: str) -> None:
+    subject = subject_of(name, seen.base)
+    both = [
+        limner.learn(seen.base, replace(subject, handle=handle), method=name, **quick(name))
+        for handle in ("<rex>", "<bo>")
+    ]
+    merged = limner.merge(seen.base, both, by=by)
+    picture = limner.paint(seen.base, "<rex> and <bo> on the beach", concepts=[merged], seed=1)[0]
+    assert picture.image.size == (seen.base.picture_size,) * 2
+    assert same(state(seen.base), seen.before)

@@ -136,7 +136,7 @@ def alignment(
         reader, own = multimodal(base, net.model), tensors_of(step.adapted, fusion)
         with torch.no_grad():
             states, mask = read(reader, texts, None)
-            wanted = base.text_states(texts, words={})
+            wanted = base.text_states(texts, words={})[:, : base.text_positions]
         made = (
             net.states(own, reader, texts, None) if changed else net.aligned(own, states, mask, reader.counted(texts))
         )

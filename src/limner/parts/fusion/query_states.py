@@ -101,7 +101,7 @@ def like_text_tower(source: Source, fusion: changed_states, writer: query_states
         descriptions = [prompt.replace(fusion.word, looks if on else f"a {noun}") for prompt, noun, looks, on in rows]
         with torch.no_grad():
             seen = None if shown is None else _look(writer)(base, shown)[:, 0]
-            wanted = base.text_states(descriptions, words={})
+            wanted = base.text_states(descriptions, words={})[:, : base.text_positions]
         return (writer.states(own, reader, texts, seen).float() - wanted.float()).square().mean()
 
     return Objective(f"like the text tower({source.name})", source, value, any_target=True)
