@@ -78,7 +78,8 @@ class Sana(Flow, Family):
 
     def word_vectors(self, text: str) -> Tensor:
         tower = self.towers[1]
-        return tower.table[torch.tensor(tower.vectors_of(text), device=tower.table.device)].clone().to(self.device)
+        ids = torch.tensor(tower.vectors_of(text), dtype=torch.long, device=tower.table.device)
+        return tower.table[ids].clone().to(self.device)
 
     @property
     def word_widths(self) -> list[int]:
