@@ -3,18 +3,15 @@ sampling, names them, and a recipe asks for them before anything is computed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError
 
 if TYPE_CHECKING:
     from .base import Base
     from .recipe import Recipe
-
-Need: TypeAlias = "Callable[[Base], object]"
-"""Raises `InputError` for a base that lacks a capability: the message has what was expected, found, and what to do."""
 
 
 def unchanged_states(base: Base) -> None:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from .artefact import Artefact
     from .base import Base
     from .corpus import Corpus
-    from .needs import Need
     from .types import AttentionOp, Batch, Denoiser, Guidance, ReferenceStream, Streams
 
 
+Need: TypeAlias = "Callable[[Base], object]"
+"""Raises `InputError` for a base that lacks a capability (see `needs`): the message says what was expected and found,
+and what to do."""
 Selection: TypeAlias = "Callable[[Adapted], Mapping[str, Tensor]]"
 """The adapted base -> the parameters that learn, by name. Called at the start of a stage."""
 

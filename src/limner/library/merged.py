@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from limner.core.adapted import Modifier
     from limner.core.base import Base
     from limner.core.concept import Concept
-    from limner.core.needs import Need
+    from limner.core.recipe import Need
     from limner.core.types import Kind, Live
 
 

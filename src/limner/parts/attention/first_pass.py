@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from limner.core.adapted import FirstPicture
     from limner.core.base import Base
-    from limner.core.needs import Need
+    from limner.core.recipe import Need
     from limner.core.types import AttentionCall, AttentionOp
 
 COARSE = 1 / 16

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
     from limner.core.adapted import Step
     from limner.core.base import Base
-    from limner.core.needs import Need
-    from limner.core.recipe import Source
+    from limner.core.recipe import Need, Source
     from limner.core.subject import Subject
     from limner.core.types import AttentionCall, Kind, Pass
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from limner.core.base import Base
-    from limner.core.needs import Need
+    from limner.core.recipe import Need
     from limner.core.types import AttentionCall
 
 

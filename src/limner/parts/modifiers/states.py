@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from limner.core.adapted import Adapted
     from limner.core.base import Base
-    from limner.core.needs import Need
+    from limner.core.recipe import Need
     from limner.core.types import AttentionCall, Kind, Pass
 
 Rewrite: TypeAlias = "Callable[[Mapping[str, Tensor], Tensor, list[int], Pass, float], Tensor]"
