@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from docs import reference, rooms, suites
+from docs import couples, reference, rooms, suites
 from docs.standing import standing
 from limner import load
 from limner.evaluation.datasets.toys import toys
@@ -68,8 +68,9 @@ def pages() -> dict[Path, str]:
     docs = ROOT / "docs" / "results.md"
     text = within(within(docs.read_text(encoding="utf-8"), "results", results()), "curve", curve())
     text = within(within(text, "strength", strength()), "six", six())
-    for name in ("styles", "meanings", "conditions"):
+    for name in ("styles", "meanings", "conditions", "pairs"):
         text = within(text, name, suites.table(name))
+    text = within(text, "faces", suites.faces_table())
     files[docs] = within(text, "diagnoses", diagnoses())
     bases = ROOT / "docs" / "bases.md"
     files[bases] = within(bases.read_text(encoding="utf-8"), "families", proofs("bases", families()))
@@ -82,6 +83,8 @@ def pages() -> dict[Path, str]:
     files[reliability] = within(text, "fuzz", fuzz())
     survey = ROOT / "docs" / "table1.md"
     files[survey] = within(survey.read_text(encoding="utf-8"), "table1", table1())
+    both = ROOT / "docs" / "couples.md"
+    files[both] = within(both.read_text(encoding="utf-8"), "couples", couples.page())
     pocket = ROOT / "docs" / "pocket.md"
     files[pocket] = within(within(pocket.read_text(encoding="utf-8"), "scores", scores()), "captions", captions())
     return files
@@ -522,6 +525,10 @@ def main() -> None:
         sheets(folder / "bench")
         for name, _ in suites.measured():
             suites.sheets(name, folder / name)
+        if (suites.RESULTS / "faces.json").exists():
+            suites.face_sheets(folder / "faces")
+        if couples.RESULTS.exists():
+            couples.sheets(folder / "couples")
     stale, written = [], pages()
     for path, text in written.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -81,3 +81,18 @@ def test_plans_and_files_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="was not written by limner"):
         bench_pairs(PLAN, results=results, folder=tmp_path / "run")
     assert results.read_text() == "precious"
+
+
+def test_a_bench_of_couples_of_people(tmp_path: Path) -> None:
+    """Two people taught once, painted together and each in a half, and judged face by face."""
+    from limner.workflows.bench.pairs import CouplePlan, bench_couples
+
+    plan = CouplePlan(PLAN.methods, ways=("together", "blend"), pairs=1, prompts=1, steps=2)
+    results, folder = tmp_path / "couples.json", tmp_path / "run"
+    found = bench_couples(plan, results=results, folder=folder, say=lambda text: None)
+    together, blend, truth = found["units"]
+    assert (together["way"], together["couple"]) == ("together", "person-344 and person-500")
+    assert {"identity", "leakage", "swapped", "present", "scene"} <= blend["values"].keys()
+    assert truth["values"]["identity"] > blend["values"]["identity"]
+    assert len(list(folder.glob("concept-*.safetensors"))) == 2
+    assert json.loads(results.read_text())["suite"] == "couples"

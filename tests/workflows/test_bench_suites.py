@@ -226,3 +226,24 @@ def test_results_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="was not written by limner"):
         bench_styles(plan, results=path, folder=tmp_path / "run", say=str)
     assert path.read_text() == "precious"
+
+
+def test_a_unit_is_named_by_the_weights_that_its_method_really_starts_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FreeCure starts from FastComposer's weights, and IP-Adapter for faces from others than for pictures: the unit's
+    name follows the file that is read."""
+    from tests.helpers import begun_weights, ship_weights_in
+
+    base = shared.open_pocket("cpu")
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
+    ship_weights_in(tmp_path, base, monkeypatch)
+    without = shared._lesson("freecure", (), base)
+    begun_weights("fastcomposer", base)
+    with_weights = shared._lesson("freecure", (), base)
+    assert without[2] == ""
+    assert with_weights[2] == shared._lesson("fastcomposer", (), base)[2] != ""
+    file = next((tmp_path / "cache").rglob("fastcomposer-*.safetensors"))
+    file.rename(file.with_name(file.name.replace("fastcomposer-", "freecure-")))
+    assert shared._lesson("freecure", (), base)[2] == ""
+    assert shared._lesson("ip_adapter", (("sees", "face"),), base)[2] == ""

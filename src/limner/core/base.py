@@ -181,6 +181,9 @@ class ReadsText(Protocol):
     @property
     def text_positions(self) -> int: ...
 
+    # number of a prompt's positions that hold text, with begin and end tokens
+    def num_positions(self, prompt: str, *, words: Mapping[str, Tensor]) -> int: ...
+
     # [B, L, D]; further values that a family computes from a prompt are in rows after the tokens (`states.pack`)
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor: ...
 
@@ -264,6 +267,18 @@ class Denoises(Protocol):
 
     # name of each block -> its cross-attention, its feed-forward layer and its width
     def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]: ...
+
+    # whether cross-attention reads every hidden state of a prompt as it is: no projection, mask or cut stands between
+    @property
+    def reads_states_unchanged(self) -> bool: ...
+
+    # hidden states of prompts [B, L, D] -> the states [B, M, C] that its attention layers make keys and values of, or
+    # that its first layer does, where text and picture attend jointly
+    def attended(self, states: Tensor) -> Tensor: ...
+
+    # C
+    @property
+    def attended_width(self) -> int: ...
 
     # number of heads, width of the hidden states, width of the states that keys and values are made of
     def attention_widths(self, site: Site) -> tuple[int, int, int]: ...

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .types import AttentionOp, Batch, Denoiser, Guidance, ReferenceStream, Streams
 
 
+Need: TypeAlias = "Callable[[Base], object]"
+"""Raises `InputError` for a base that lacks a capability (see `needs`): the message says what was expected and found,
+and what to do."""
 Selection: TypeAlias = "Callable[[Adapted], Mapping[str, Tensor]]"
 """The adapted base -> the parameters that learn, by name. Called at the start of a stage."""
 
@@ -69,6 +72,7 @@ class Source:
     gather: Gather | None = None  # for a source that depends on the adapters as trained so far
     times: tuple[float, float] = (0.0, 1.0)  # range of its batches' times, as shares of the base's
     corpus: Callable[[Base], Corpus] | None = None  # the corpus that it learns from; None: `base.corpus`
+    needs: tuple[Need, ...] = ()  # capabilities that it needs of a base
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Objective:
     weight: float = 1.0
     any_target: bool = False  # whether it fits every base; otherwise only one that predicts noise, velocity or flow
     across: bool = False  # whether it relates rows of a batch, so that it is not the mean of its values on parts
+    needs: tuple[Need, ...] = ()  # capabilities that it needs of a base
 
     def __rmul__(self, factor: float) -> Objective:
         return replace(self, weight=self.weight * factor)

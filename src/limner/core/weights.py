@@ -73,8 +73,10 @@ def shipped(name: str, base: Base, *, made_for: str = "") -> dict[str, Tensor]:
 
 
 def _command(name: str) -> str:
-    """The command that trains weights; a name behind a dot is of a method's weights for some of its settings."""
-    method, dot, _ = name.partition(".")
+    """The command that makes weights; a name behind a dot is of a method's weights for some of its settings."""
+    method, dot, kind = name.partition(".")
+    if kind == "released":
+        return "`limner import FILE --base …` with the file that the authors released"
     return f"`limner pretrain {method} --base …`" + (" with the same settings" if dot else "")
 
 

@@ -12,6 +12,7 @@ import torch
 
 from limner.core.adapted import Adapted, Candidates, LatentOperation, Lives, names
 from limner.core.lru import LRU, TEXT_BYTES
+from limner.core.needs import acting_parts, check_needs, check_part
 from limner.core.recipe import Answer, FirstPass, Recipe
 from limner.core.regions import names_word, whole_word
 from limner.core.streams import stream
@@ -451,7 +452,9 @@ class AdaptedBase:
 def attach(base: Base, adapters: Sequence[Adapter]) -> Iterator[AdaptedBase]:
     """Attach adapters in order; at the end, also after an exception, detach them in reverse order."""
     _check_handles(adapters)
-    _check_sites(base, adapters)
+    for adapter in adapters:
+        if adapter.scale:
+            _check_parts(base, adapter.recipe)
     adapted = AdaptedBase(base, tuple(adapters))
     with ExitStack() as stack:
         stack.callback(lambda: _assign(base, adapted.originals))
@@ -511,7 +514,16 @@ def _attach_parameters(adapted: AdaptedBase) -> None:
 
 
 def _stored_parameters(adapters: Iterable[Adapter]) -> list[tuple[Adapter, str, Tensor]]:
-    return [(o, n, t) for o in adapters if o.scale for n, t in o.stored.items() if n.startswith(BASE_PARTS)]
+    """The base parameters that adapters store. A pre-trained one that several share counts once, in the adapter with
+    the largest scale."""
+    own = [(o, n, t) for o in adapters if o.scale for n, t in o.stored.items() if n.startswith(BASE_PARTS)]
+    strongest: dict[tuple[str | None, str], Adapter] = {}
+    for adapter, name, _ in own:
+        if name in adapter.shipped:
+            other = strongest.setdefault((adapter.recipe.weights, name), adapter)
+            if abs(adapter.scale) > abs(other.scale):
+                strongest[adapter.recipe.weights, name] = adapter
+    return [(o, n, t) for o, n, t in own if n not in o.shipped or strongest[o.recipe.weights, n] is o]
 
 
 def _put(now: Tensor, original: Tensor, values: Sequence[tuple[Adapter, Tensor]], *, alone: bool) -> None:
@@ -575,15 +587,24 @@ def _check_apart(prompt: str, adapters: Sequence[Adapter], base: Base) -> None:
             )
 
 
-def _check_sites(base: Base, adapters: Sequence[Adapter]) -> None:
-    """Raise `InputError` where a part acts in kinds of attention that the base does not have: it would do nothing."""
+def check_suits(base: Base, recipe: Recipe) -> None:
+    """Raise `InputError`, before anything is computed, where a recipe cannot run on a base: a part acts in kinds of
+    attention that the base does not have, so that it would do nothing, or needs a capability that the base lacks.
+
+    base: the base
+    recipe: the recipe; its stages are asked, too
+    """
+    _check_parts(base, recipe)
+    check_needs(base, recipe)
+
+
+def _check_parts(base: Base, recipe: Recipe) -> None:
     there = {site.kind for site in base.sites}
-    for adapter in adapters:
-        parts: list[Any] = [*adapter.recipe.modifiers, *adapter.recipe.painting.operations]
-        for part in parts:
-            wanted = getattr(part, "acts_in", ())
-            if adapter.scale and wanted and not there.intersection(wanted):
-                raise InputError(
-                    f"{names([part])[0]} acts in {' or '.join(wanted)} attention, and {base.name} ({base.family}) has "
-                    f"{' and '.join(sorted(there))} attention only: this method does nothing on it"
-                )
+    for part in acting_parts(recipe):
+        wanted = getattr(part, "acts_in", ())
+        if wanted and not there.intersection(wanted):
+            raise InputError(
+                f"{names([part])[0]} acts in {' or '.join(wanted)} attention, and {base.name} ({base.family}) has "
+                f"{' and '.join(sorted(there))} attention only: this method does nothing on it"
+            )
+        check_part(base, part)

@@ -14,6 +14,7 @@ import torch
 
 from limner.core.adapted import Adapted, Moment
 from limner.core.interrupts import take_break
+from limner.core.needs import check_part
 from limner.core.streams import stream
 from limner.core.subject import Subject
 from limner.core.types import Pass, Sampling
@@ -201,6 +202,7 @@ def sample(
     _check_frames(adapted, frames, settings)
     _check_views(adapted, settings)
     if (passes := adapted.first_pass) and layout is None:
+        check_part(base, passes.regions)
         given: dict[str, Any] = {"settings": settings, "canvas": canvas, "conditions": conditions, "frames": frames}
         given["first"] = first
         yield from two_passes(adapted, passes, prompts, seeds, sample, decoded, given)

@@ -159,7 +159,7 @@ def box_overlap(masks: Tensor, boxes: Sequence[Sequence[float]]) -> Tensor:
 
 
 def depth_agreement(pixels: Tensor, asked: Tensor) -> Tensor:
-    """[N] in [0, 1]: share of the pixels whose inverse depth, as estimated, is within a factor CLOSE of the one that was
+    """[N] in [0, 1]: share of the pixels whose inverse depth, as estimated, is within a factor CLOSE of the one
     asked for (the accuracy of arXiv:1406.2283, Sec. 4.1, for inverse depths).
 
     pixels: [N, 3, H, W] in [0, 1]

@@ -1,5 +1,5 @@
-"""Judge pictures of several subjects, toys of the pocket world: find each subject, and compute all measures of
-`metrics.several`.
+"""Judge pictures of several subjects, toys or people of the pocket world: find each subject, and compute all measures
+of `metrics.several`.
 
 `judged_together` takes the pictures of one pair or triple. With given regions, a subject's place is the part of its
 region that a toy covers; without, it is the part of the picture that shows the subject's class.
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from limner.core.faces import FaceNetworks, FoundFace
+
     from .encoders import Encoder
 
 SMALLEST = 0.005
@@ -43,6 +45,8 @@ class Company:
     """Field of the judge -> option that the prompt asks for, for each picture."""
     regions: tuple[Tensor, ...] = field(default=(), repr=False)
     """K masks [1, 1, h, w]: the region that was requested for each subject."""
+    faces: FaceNetworks | None = field(default=None, repr=False)
+    """Networks that find people's faces; a subject's place is then the face in its region. None for toys."""
 
     def __post_init__(self) -> None:
         count = len(self.nouns)
@@ -93,11 +97,16 @@ def judged_together(company: Company, encoder: Encoder) -> Together:
     """
     import torch
 
-    places = subject_places(company.pictures, company.nouns, company.regions)
+    faces = company.faces
+    places = subject_places(company.pictures, company.nouns, company.regions, faces=faces)
     pixels = to_tensor(company.pictures, SIZE)
-    seen = _features(company.pictures, places, encoder)
-    shown = [subject_places(own, (noun,))[:, 0] for own, noun in zip(company.references, company.nouns, strict=True)]
-    real = [_features(own, masks[:, None], encoder)[:, 0] for own, masks in zip(company.references, shown, strict=True)]
+    seen = _features(company.pictures, places, encoder, whole=faces is not None)
+    pairs = list(zip(company.references, company.nouns, strict=True))
+    shown = [subject_places(own, (noun,), faces=faces)[:, 0] for own, noun in pairs]
+    real = [
+        _features(own, masks[:, None], encoder, whole=faces is not None)[:, 0]
+        for own, masks in zip(company.references, shown, strict=True)
+    ]
     alike = likeness(seen, real)
     apart = torch.stack([likeness(own[:, None], real)[:, 0].mean(0) for own in real])
     colours = torch.cat(
@@ -124,21 +133,38 @@ def judged_together(company: Company, encoder: Encoder) -> Together:
     return Together({name: round(value, 4) for name, value in means.items()}, each)
 
 
-def likeness_alone(images: Sequence[Image.Image], references: Images, noun: str, encoder: Encoder) -> float:
+def likeness_alone(
+    images: Sequence[Image.Image],
+    references: Images,
+    noun: str,
+    encoder: Encoder,
+    *,
+    faces: FaceNetworks | None = None,
+) -> float:
     """Mean likeness of a subject to its real pictures, in pictures of itself alone; a picture without it counts as 0.
 
     images: painted pictures of the subject alone; it is cut out of them as in pictures of several subjects
     references: the subject's real pictures
     noun: its class noun
     encoder: an encoder that distinguishes individuals
+    faces: networks that find a person's face; None for toys
     """
-    return float(likenesses_alone(images, references, noun, encoder).mean())
+    return float(likenesses_alone(images, references, noun, encoder, faces=faces).mean())
 
 
-def likenesses_alone(images: Sequence[Image.Image], references: Images, noun: str, encoder: Encoder) -> Tensor:
+def likenesses_alone(
+    images: Sequence[Image.Image],
+    references: Images,
+    noun: str,
+    encoder: Encoder,
+    *,
+    faces: FaceNetworks | None = None,
+) -> Tensor:
     """[N] in [0, 1]: the likeness of each picture in `likeness_alone`."""
-    shown, real = (subject_places(own, (noun,)) for own in (images, references))
-    alike = likeness(_features(images, shown, encoder), [_features(references, real, encoder)[:, 0]])[:, 0, 0]
+    whole = faces is not None
+    shown, real = (subject_places(own, (noun,), faces=faces) for own in (images, references))
+    known = _features(references, real, encoder, whole=whole)[:, 0]
+    alike = likeness(_features(images, shown, encoder, whole=whole), [known])[:, 0, 0]
     return (alike * (shown.mean((1, 2, 3)) > SMALLEST)).clamp_min(0)
 
 
@@ -156,19 +182,29 @@ def likenesses_within(places: Tensor, images: Sequence[Image.Image], others: Ima
     return F.cosine_similarity(seen, real).clamp_min(0)
 
 
-def subject_places(images: Sequence[Image.Image], nouns: Sequence[str], regions: Sequence[Tensor] = ()) -> Tensor:
-    """[N, K, SIZE, SIZE] of 0 and 1: mask of each subject's place. A toy's pixel belongs to the region with the largest
-    value there; without regions, to the most probable class.
+def subject_places(
+    images: Sequence[Image.Image],
+    nouns: Sequence[str],
+    regions: Sequence[Tensor] = (),
+    *,
+    faces: FaceNetworks | None = None,
+) -> Tensor:
+    """[N, K, SIZE, SIZE] of 0 and 1: mask of each subject's place. A toy's pixel belongs to the region with the
+    largest value there; without regions, to the most probable class.
 
     images: N pictures
     nouns: class nouns of the K subjects
     regions: K masks [1, 1, h, w]; empty for none
+    faces: networks that find people's faces: a place is then the square around the largest face in its region; None
+        for toys
     """
     import torch
     import torch.nn.functional as F
 
     from limner.pocket import judges
 
+    if faces is not None:
+        return torch.stack([_face_places(image, len(nouns), regions, faces) for image in images])
     pixels = to_tensor(images, SIZE)
     toys = judges.masks(pixels) > 0.5  # [N, H, W]
     if regions:
@@ -180,10 +216,56 @@ def subject_places(images: Sequence[Image.Image], nouns: Sequence[str], regions:
     return (best & toys[:, None] & (own > 0)).float()
 
 
-def _features(images: Sequence[Image.Image], places: Tensor, encoder: Encoder) -> Tensor:
-    """[N, K, D]: features of each subject, cut out and centred, so that its place in the picture does not matter."""
-    parts = [centred(cut(image, mask), mask) for image, masks in zip(images, places, strict=True) for mask in masks]
+def _face_places(image: Image.Image, count: int, regions: Sequence[Tensor], faces: FaceNetworks) -> Tensor:
+    """[K, SIZE, SIZE] of 0 and 1: the square around the largest face whose middle is in each region, or in the whole
+    picture without regions; zeros where there is none."""
+    import torch
+    import torch.nn.functional as F
+
+    places, factor = torch.zeros(count, SIZE, SIZE), SIZE / image.width
+    masks = [F.interpolate(mask.float(), (SIZE, SIZE), mode="nearest")[0, 0] for mask in regions]
+    seen = sorted(faces.find(image), key=lambda face: face.height)
+    for k in range(count):
+        for face in seen:
+            x, y = (min(max(round(at * factor), 0), SIZE - 1) for at in face.middle)
+            if masks and not masks[k][y, x] > 0.5:
+                continue
+            left, top, right, bottom = (round(edge * factor) for edge in _around(face, image))
+            places[k] = 0
+            places[k, top:bottom, left:right] = 1
+    return places
+
+
+HEAD = 1.8
+"""Side of the square that a face is cut out with, as a multiple of the face's longer side: without a neighbour's."""
+
+
+def _around(face: FoundFace, image: Image.Image) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the square around a face, within the picture, in its pixels."""
+    half = min(HEAD * max(face.width, face.height), *image.size) / 2
+    x, y = (min(max(at, half), size - half) for at, size in zip(face.middle, image.size, strict=True))
+    return x - half, y - half, x + half, y + half
+
+
+def _features(images: Sequence[Image.Image], places: Tensor, encoder: Encoder, *, whole: bool = False) -> Tensor:
+    """[N, K, D]: features of each subject, cut out and centred, so that its place in the picture does not matter; with
+    `whole`, of all that a place's square shows."""
+    pairs = [(image, mask) for image, masks in zip(images, places, strict=True) for mask in masks]
+    parts = [_square_of(image, mask) if whole else centred(cut(image, mask), mask) for image, mask in pairs]
     return encoder.pictures(parts).unflatten(0, places.shape[:2])
+
+
+def _square_of(image: Image.Image, mask: Tensor) -> Image.Image:
+    """The picture in a mask's box, resized to the picture's size; the whole picture for an empty mask."""
+    from PIL import Image as Pictures
+
+    rows, columns = (mask > 0.5).nonzero(as_tuple=True)
+    if not len(rows):
+        return image
+    factor = image.width / mask.shape[1]
+    edges = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    box = tuple(round(float(edge) * factor) for edge in edges)
+    return image.crop(box).resize(image.size, Pictures.Resampling.BICUBIC)  # type: ignore[arg-type]  # four edges
 
 
 AROUND = 1.3

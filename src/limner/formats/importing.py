@@ -29,6 +29,7 @@ from .released_adapters import (
     read_ms_diffusion,
     read_ssr_encoder,
 )
+from .released_fusing import fastcomposer_weights, is_fastcomposer, is_photomaker, photomaker_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,8 +59,8 @@ def import_file(
 ) -> Imported:
     """Read a file of another tool for a base: LoRA, DoRA, LoHa, LoKr and whole differences by the keys of diffusers,
     kohya, LyCORIS and ComfyUI, PEFT's folders, a Textual Inversion embedding (of SDXL also as two files), Custom
-    Diffusion, the weights of IP-Adapter, IP-Adapter-FaceID and MS-Diffusion, or the folder of a released
-    BLIP-Diffusion, InstantID or SSR-Encoder.
+    Diffusion, the weights of IP-Adapter, IP-Adapter-FaceID, MS-Diffusion, PhotoMaker (first version) and FastComposer,
+    or the folder of a released BLIP-Diffusion, InstantID or SSR-Encoder.
 
     `name` is what prompts will call it, `says` the words it was taught with (its trigger); both default to what the
     file tells. Raises `FileError` for a file with keys that nothing here reads, or that lacks some, unless `partial`;
@@ -96,6 +97,11 @@ def import_file(
     }
     if is_face_id(tensors):
         return _weights("ip_adapter.face", path, base, read_face_id(path, tensors, base), partial, overwrite)
+    if is_photomaker(tensors):
+        return _weights("photomaker.released", path, base, photomaker_weights(path, tensors, base), partial, overwrite)
+    if is_fastcomposer(tensors):
+        contents = fastcomposer_weights(path, tensors, base)
+        return _weights("fastcomposer.released", path, base, contents, partial, overwrite)
     if is_ms_diffusion(tensors):
         return _weights("ms_diffusion", path, base, read_ms_diffusion(tensors, base), partial, overwrite)
     if any(key.startswith(("ip_adapter.", "image_proj.")) for key in tensors):
@@ -105,13 +111,15 @@ def import_file(
     if any("_custom_diffusion" in key for key in tensors):
         values, report = _values(base, tensors)
         return _concept("custom_diffusion", values, report, **about)
-    contents = read_changes(base, tensors, strength_of) if tensors else Found()
-    contents.changes |= changes
-    if not contents.changes and not contents.values:
-        raise FileError(f"{path} has no change of any layer of {base.name} ({base.family}): {_why(contents, tensors)}")
-    return _concept("changes", _stored(contents.changes) | contents.values, contents.report, **about)
+    layers = read_changes(base, tensors, strength_of) if tensors else Found()
+    layers.changes |= changes
+    if not layers.changes and not layers.values:
+        raise FileError(f"{path} has no change of any layer of {base.name} ({base.family}): {_why(layers, tensors)}")
+    return _concept("changes", _stored(layers.changes) | layers.values, layers.report, **about)
 
 
+NESTED = ({"image_proj", "ip_adapter"}, {"image_proj", "ms_adapter"}, {"id_encoder", "lora_weights"})
+"""Names of the tables of tensors in files of IP-Adapter, MS-Diffusion and PhotoMaker."""
 PICKLES = (".pt", ".bin", ".pth", ".ckpt")
 
 
@@ -265,13 +273,13 @@ def _fitting(vectors: Tensor) -> Tensor:
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
-    """The tensors of a pickle, which is read without running code: the tables of IP-Adapter and MS-Diffusion, with the
+    """The tensors of a pickle, which is read without running code: the tables of NESTED, with the
     names of safetensors files; an embedding; or a table of tensors, in which older scripts write LoRA and Custom
     Diffusion."""
     import torch
 
     contents = read_pickle(path)
-    if set(contents) - {"dummy_image_tokens"} in ({"image_proj", "ip_adapter"}, {"image_proj", "ms_adapter"}):
+    if set(contents) - {"dummy_image_tokens"} in NESTED:
         tables = {part: table for part, table in contents.items() if isinstance(table, dict)}
         rest = {name: tensor for name, tensor in contents.items() if name not in tables}
         contents = {f"{part}.{key}": tensor for part, table in tables.items() for key, tensor in table.items()} | rest

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limner.core.adapted import Modifier
     from limner.core.base import Base
     from limner.core.concept import Concept
+    from limner.core.recipe import Need
     from limner.core.types import Kind, Live
 
 
@@ -34,6 +35,12 @@ class as_taught:
         """Kinds of attention in which the modifier acts."""
         kinds: tuple[Kind, ...] = getattr(self.modifier, "acts_in", ())
         return kinds
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Capabilities that the modifier needs of a base."""
+        needs: tuple[Need, ...] = getattr(self.modifier, "needs", ())
+        return needs
 
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float

@@ -15,7 +15,7 @@ from limner.core.concept import Concept
 from limner.core.files import check_folder, check_place
 from limner.core.versions import versions
 from limner.core.weights import mark
-from limner.engine.attach import Adapter, attach
+from limner.engine.attach import Adapter, attach, check_suits
 from limner.engine.checkpoint import Run, _read_checkpoint, discard, finish, run_updates
 from limner.engine.early_stopping import together
 from limner.errors import InputError, PictureError, PromptError, TeachingError
@@ -215,6 +215,7 @@ def prepared_run(
         subject = subject_after(subject, earlier, base, name)
     recipe = function(subject, **chosen)
     check_answers(recipe, subject, name)
+    check_suits(base, recipe)
     if not subject.pictures:
         raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
     make_weights(name, recipe, base)

@@ -116,6 +116,7 @@ def prepared(
     from limner.core.precision import fastest_precision
     from limner.core.subject import Subject
     from limner.data import corpora
+    from limner.engine.attach import check_suits
     from limner.library.settings import checked_settings
     from limner.methods import find
 
@@ -128,6 +129,7 @@ def prepared(
     recipe = function(Subject("<nobody>", "toy"), **chosen)
     if not recipe.pretraining or not recipe.weights:
         raise InputError(f"{name} has nothing to pre-train: no stage of it learns from a corpus")
+    check_suits(loaded, recipe)
     stages = tuple(replace(stage, average=manner.ema or stage.average) for stage in recipe.pretraining)
     if isinstance(corpus, str):
         with spread.main_first():

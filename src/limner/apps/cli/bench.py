@@ -13,7 +13,7 @@ from limner.methods import card, find, methods
 from .common import ROLES, out, say
 from .flags import add_base, add_command, add_encoders, at_least
 
-OWN_SUITES = ("pairs", "styles", "meanings", "conditions")
+OWN_SUITES = ("pairs", "couples", "styles", "meanings", "conditions")
 """Suites with a plan and a results file of their own."""
 FULL = {
     "styles": {"cases": 8, "prompts": 12, "seeds": (0, 1, 2, 3)},
@@ -23,6 +23,7 @@ FULL = {
 """Suite -> its size `whole`; the size `standard` is the default of its plan."""
 QUICK = {
     "pairs": {"pairs": 1, "prompts": 3},
+    "couples": {"pairs": 1, "prompts": 3},
     "styles": {"cases": 2, "prompts": 4},
     "meanings": {"cases": 2, "prompts": 4},
     "conditions": {"cases": 1, "prompts": 3},
@@ -75,7 +76,7 @@ def add_to(commands: Any) -> None:
         choices=("one", "faces", "table1", *OWN_SUITES),
         default="one",
         help="one: a subject a picture; faces: held-out people and their prompts, 4 seeds, by the methods for faces; pairs: two "
-        "subjects in a picture; styles: held-out styles, by the methods for styles; meanings: held-out relations and "
+        "toys in a picture; couples: two people in a picture; styles: held-out styles, by the methods for styles; meanings: held-out relations and "
         "actions, by the methods for these; conditions: swaps, depth, edges, boxes, viewpoints and garments, by the methods "
         "for conditions; table1: the 23 rows of Table 1 of the survey arXiv:2405.05538, objects and faces (default: one)",
     )
@@ -86,7 +87,7 @@ def add_to(commands: Any) -> None:
         "--ways",
         nargs="+",
         metavar="WAY",
-        help="for --suite pairs: together (both concepts attached at once), a value of `limner paint --compose` "
+        help="for --suite pairs and couples: together (both concepts attached at once), a value of `limner paint --compose` "
         "(blend, "
         "attention, latents), or a value of `limner merge --by`",
     )
@@ -125,9 +126,10 @@ def bench(given: argparse.Namespace) -> None:
     from limner.workflows.bench.plan import SIZES, SUITES, Plan, size_of
     from limner.workflows.bench.run import bench
 
-    for flag, wanted in (("ways", "pairs"), ("conditions", "conditions")):
-        if getattr(given, flag) and given.suite != wanted:
-            raise InputError(f"--{flag} is for --suite {wanted}: add --suite {wanted}, or leave out --{flag}")
+    for flag, wanted in (("ways", ("pairs", "couples")), ("conditions", ("conditions",))):
+        if getattr(given, flag) and given.suite not in wanted:
+            suites = " or ".join(f"--suite {name}" for name in wanted)
+            raise InputError(f"--{flag} is for {suites}: add it, or leave out --{flag}")
     if given.suite in OWN_SUITES:
         bench_of_suite(given)
         return
@@ -173,11 +175,12 @@ def bench_of_suite(given: argparse.Namespace) -> None:
     from limner.core.interrupts import standing
     from limner.evaluation.suites import table_markdown
     from limner.workflows.bench.conditions import ConditionPlan, bench_conditions
-    from limner.workflows.bench.pairs import PairPlan, bench_pairs
+    from limner.workflows.bench.pairs import CouplePlan, PairPlan, bench_couples, bench_pairs
     from limner.workflows.bench.prompted import MeaningPlan, StylePlan, bench_meanings, bench_styles
 
     runs: dict[str, tuple[Any, Any]] = {
         "pairs": (PairPlan, bench_pairs),
+        "couples": (CouplePlan, bench_couples),
         "styles": (StylePlan, bench_styles),
         "meanings": (MeaningPlan, bench_meanings),
         "conditions": (ConditionPlan, bench_conditions),
@@ -193,7 +196,7 @@ def bench_of_suite(given: argparse.Namespace) -> None:
 
 def _suite_settings(given: argparse.Namespace) -> dict[str, Any]:
     """The arguments of a suite's plan that the flags state. Raises `InputError` for a flag that it does not have."""
-    single = () if given.suite != "pairs" else ("cases",)
+    single = ("cases",) if given.suite in ("pairs", "couples") else ()
     flags = ("curve", "where", "on", "workers", "faces", *single)
     odd = [flag for flag in flags if getattr(given, flag) not in (None, [], 1, "local")]
     odd += ["teaching-seeds"] if given.teaching_seeds != 1 else _encoders_given(given)

@@ -33,6 +33,7 @@ class Amused(Family):
     samplers: ClassVar[tuple[str, ...]] = ("masked",)
     num_train_times = 1000
     predicts: Predicts = "tokens"
+    reads_states_unchanged = False
 
     def __init__(self, name: str, **parts: Any) -> None:
         super().__init__(name, **parts)
@@ -77,6 +78,12 @@ class Amused(Family):
         """[B, L + rows, D]: hidden states of the second last layer, and the projected end token."""
         out, _ = self._read(self.towers[0], prompts, words, output_hidden_states=True)
         return pack(out.hidden_states[-2], pooled=out.text_embeds).to(self.dtype)
+
+    def attended(self, states: Tensor) -> Tensor:
+        """[B, 77, C]: hidden states through the denoiser's own map of them, normalised."""
+        layers = self.denoiser
+        mapped: Tensor = layers.encoder_proj_layer_norm(layers.encoder_proj(super().attended(states)))
+        return mapped
 
     def text_features(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, D]: the projected end tokens of texts, in the space of the CLIP that the text encoder is of."""

@@ -43,6 +43,9 @@ class Family:
     """Whether later stages enlarge the picture of the first stage."""
     takes_residuals: bool = False
     """Whether `predict` accepts the residuals of control branches."""
+    reads_states_unchanged: bool = True
+    """Whether cross-attention reads every hidden state of a prompt as it is; False where a projection, a mask or a cut
+    stands between it and the text encoder."""
     frames: int = 1
     """Number of frames of the longest clip that the base samples; 1 for pictures."""
     capabilities: Capabilities = NONE
@@ -401,6 +404,16 @@ class Family:
         has some, hold a global vector or a mask (`states.pack`)."""
         return self.states_shape[0]
 
+    def attended(self, states: Tensor) -> Tensor:
+        """Hidden states of prompts [B, L, D] -> the states [B, M, C] that attention layers make keys and values of;
+        here those of the prompt's positions, unchanged."""
+        return states[:, : self.text_positions]
+
+    @property
+    def attended_width(self) -> int:
+        """Width C of the states that attention layers make keys and values of a prompt from."""
+        return self.key_value(next(site for site in self.sites if site.kind in ("cross", "joint")))[0].in_features
+
     def _read(
         self, tower: Tower, prompts: Sequence[str], words: Mapping[str, Tensor], **more: Any
     ) -> tuple[Any, Tensor]:
@@ -413,6 +426,11 @@ class Family:
 
     def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int:
         return max(len(tower.ids(prompt, words)[0]) for tower in self.towers)
+
+    def num_positions(self, prompt: str, *, words: Mapping[str, Tensor]) -> int:
+        """Number of a prompt's positions that hold text, with begin and end tokens."""
+        tower = self.towers[0]
+        return tower.begins + len(tower.ids(prompt, words)[0]) + tower.ends
 
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]:
         """Positions in a prompt's hidden states at which a learned word starts; a begin token is at 0."""

@@ -105,6 +105,11 @@ class DeepFloyd(Diffusion, Family):
         states: Tensor = self._read(self.towers[0], prompts, words)[0].last_hidden_state
         return states.to(self.dtype)
 
+    def attended(self, states: Tensor) -> Tensor:
+        """[B, 77, C]: hidden states through the denoiser's own map of them."""
+        mapped: Tensor = self.denoiser.encoder_hid_proj(super().attended(states))
+        return mapped
+
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         attention_arguments = {"run": context}
         out: Tensor = self.denoiser(

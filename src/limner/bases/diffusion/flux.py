@@ -57,6 +57,11 @@ class Flux(Flow, Family):
         pooled = self._read(self.towers[1], prompts, words)[0].pooler_output
         return pack(sequence, pooled=pooled).to(self.dtype)
 
+    def attended(self, states: Tensor) -> Tensor:
+        """[B, L, C]: hidden states through the denoiser's own map of them, which the first layer reads."""
+        mapped: Tensor = self.denoiser.context_embedder(super().attended(states))
+        return mapped
+
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         wide = int(self.denoiser.config.pooled_projection_dim)
         sequence, pooled, _ = unpack(states, self.text_positions, pooled=wide)

@@ -73,6 +73,11 @@ class Flux2(Flow, Family):
         out, _ = self._read(self.towers[0], prompts, words, output_hidden_states=True, use_cache=False)
         return torch.cat([out.hidden_states[depth] for depth in self.depths], -1).to(self.dtype)
 
+    def attended(self, states: Tensor) -> Tensor:
+        """[B, L, C]: hidden states through the denoiser's own map of them, which the first layer reads."""
+        mapped: Tensor = self.denoiser.context_embedder(super().attended(states))
+        return mapped
+
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         high, side = noised.shape[-2:]
         context.text_places = states.shape[1]

@@ -22,6 +22,7 @@ class PixArt(Diffusion, Family):
     """Hidden states are T5's for the prompt in lower case, with a mask. The predicted variance is not used."""
 
     family = "pixart"
+    reads_states_unchanged = False
 
     def __init__(self, name: str, **parts: Any) -> None:
         super().__init__(name, **parts)
@@ -39,6 +40,13 @@ class PixArt(Diffusion, Family):
         """[B, L + rows, D]: hidden states, and the mask of positions that hold text in the last rows."""
         out, mask = self._read(self.towers[0], prompts, words)
         return pack(out.last_hidden_state, mask=mask).to(self.dtype)
+
+    def attended(self, states: Tensor) -> Tensor:
+        """[B, 300, C]: hidden states through the denoiser's own map of captions; a batch's attention reads as many
+        positions as its longest prompt has."""
+        states, mapping = super().attended(states), self.denoiser.caption_projection
+        mapped: Tensor = states if mapping is None else mapping(states)
+        return mapped
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         sequence, _, mask = unpack(states, self.text_positions, masked=True)

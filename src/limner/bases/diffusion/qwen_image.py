@@ -88,6 +88,11 @@ class QwenImage(Flow, Family):
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]:
         return [place - self.skips for place in super().word_places(prompt, word, words=words)]
 
+    def attended(self, states: Tensor) -> Tensor:
+        """[B, L, C]: hidden states through the denoiser's own norm and map of them, which the first layer reads."""
+        mapped: Tensor = self.denoiser.txt_in(self.denoiser.txt_norm(super().attended(states)))
+        return mapped
+
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         sequence, _, mask = unpack(states, self.text_positions, masked=True)
         assert mask is not None

@@ -28,6 +28,7 @@ class Sana(Flow, Family):
     other prompts."""
 
     family = "sana"
+    reads_states_unchanged = False
 
     def __init__(self, name: str, **parts: Any) -> None:
         super().__init__(name, **parts)
@@ -77,7 +78,8 @@ class Sana(Flow, Family):
 
     def word_vectors(self, text: str) -> Tensor:
         tower = self.towers[1]
-        return tower.table[torch.tensor(tower.vectors_of(text), device=tower.table.device)].clone().to(self.device)
+        ids = torch.tensor(tower.vectors_of(text), dtype=torch.long, device=tower.table.device)
+        return tower.table[ids].clone().to(self.device)
 
     @property
     def word_widths(self) -> list[int]:
@@ -89,6 +91,14 @@ class Sana(Flow, Family):
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]:
         cut = self.towers[0].length - PLACES
         return [place - cut for place in super().word_places(prompt, word, words=words)]
+
+    def attended(self, states: Tensor) -> Tensor:
+        """[B, 300, C]: hidden states through the denoiser's own map of captions, normalised."""
+        mapped: Tensor = self.denoiser.caption_norm(self.denoiser.caption_projection(super().attended(states)))
+        return mapped
+
+    def num_positions(self, prompt: str, *, words: Mapping[str, Tensor]) -> int:
+        return super().num_positions(prompt, words=words) - (self.towers[0].length - PLACES)
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         sequence, _, mask = unpack(states, PLACES, masked=True)

@@ -68,6 +68,11 @@ class StableDiffusion3(Flow, Family):
         behind = self.towers[2].ids(prompt, words)[1]
         return first + [self.towers[0].length + place for place, placed_word in behind if placed_word == word]
 
+    def attended(self, states: Tensor) -> Tensor:
+        """[B, L, C]: hidden states through the denoiser's own map of them, which the first layer reads."""
+        mapped: Tensor = self.denoiser.context_embedder(super().attended(states))
+        return mapped
+
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         wide = int(self.denoiser.config.pooled_projection_dim)
         sequence, pooled, _ = unpack(states, self.text_positions, pooled=wide)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from limner.errors import InputError
 from limner.evaluation.datasets import Member
@@ -39,11 +39,17 @@ class Pair:
     members: tuple[Member, Member]
     prompts: tuple[TaskPrompt, ...]
     toys: tuple[Individual, Individual] = field(repr=False, compare=False)
+    encoder: ClassVar[str] = "identity"  # role of the encoder that tells them apart
+    faces: ClassVar[None] = None  # toys are found by their classes
 
     def regions(self, prompt: TaskPrompt, handles: Sequence[str]) -> dict[str, Any]:
         """Handle -> region of its toy, by the prompt's relation."""
         where = STANDING.get(prompt.truth.get("relation", ""), (LEFT, RIGHT))
         return dict(zip(handles, where, strict=True))
+
+    def judged_regions(self) -> tuple[Any, ...]:
+        """None: toys of different classes are found by their classes."""
+        return ()
 
     def answers(self, seeds: Sequence[int]) -> list[Image.Image]:
         """Ground-truth renders for every prompt, one for each seed, prompt by prompt."""

@@ -19,7 +19,7 @@ from limner.parts.sources import pairs_of_people
     arxiv="2305.10431",
     scope=("face", "multi"),
     full_size={"wait": 0.2, "rank": 64, "lr": 1e-4, "batch": 128, "steps": 150_000},
-    same=("localised_weight",),
+    same=("localised_weight", "released"),
     source="scripts/run_training.sh of mit-han-lab/fastcomposer, with 1e-5 for the whole denoiser; rank and learning "
     "rate of the low-rank change are ours",
 )
@@ -32,6 +32,7 @@ def fastcomposer(
     steps: int = 400,
     lr: float = 1e-3,
     batch: int = 16,
+    released: bool = False,
 ) -> Recipe:
     """The class noun merged with CLIP's embedding of the picture by two perceptrons; the first sampling steps read
     plain text.
@@ -49,19 +50,20 @@ def fastcomposer(
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training
+        released: the authors' own weights from `limner import FILE`: their whole denoiser and image encoder
     """
-    word = changed_states(
-        subject.handle, subject.noun, fused_words(subject, each_of(clip_global), wait=wait), name="fastcomposer"
-    )
+    merged = fused_words(subject, each_of(clip_global), wait=wait, tower="bilinear" if released else "")
+    word = changed_states(subject.handle, subject.noun, merged, name="fastcomposer")
     change, watched = low_rank(rank, name="fastcomposer.denoiser"), watched_word(subject.handle)
     seen = pairs_of_people(
         batch=batch, named=subject.handle, target="same", ground="swapped", masked=True,
         drop_image=0.1, drop_text=0.0, drop_both=0.1,
     )  # fmt: skip
     loss = sometimes_masked(seen), localised_weight * localised(seen, watched)
+    once = Stage((learned(word, change),), loss, steps, lr, weight_decay=0.01, warmup=20, decay="cosine")
     return Recipe(
         says=subject.handle,
-        modifiers=(word, change, watched),
-        stages=(Stage((learned(word, change),), loss, steps, lr, weight_decay=0.01, warmup=20, decay="cosine"),),
-        weights="fastcomposer",
+        modifiers=(word,) if released else (word, change, watched),
+        stages=() if released else (once,),
+        weights="fastcomposer.released" if released else "fastcomposer",
     )

@@ -33,10 +33,12 @@ ATTRIBUTES = (
     title="FreeCure",
     arxiv="2411.15277",
     scope=("face",),
-    same=("strength", "wait", "rank"),
+    same=("strength", "wait", "rank", "released"),
     source="arXiv:2411.15277, whose numbers could not be read: strength and wait are ours",
 )
-def freecure(subject: Subject, *, strength: float = 1.0, wait: float = 0.3, rank: int = 16) -> Recipe:
+def freecure(
+    subject: Subject, *, strength: float = 1.0, wait: float = 0.3, rank: int = 16, released: bool = False
+) -> Recipe:
     """FastComposer as the host model, a parallel stream without identity, and attention to that stream at the positions
     of attributes.
 
@@ -50,13 +52,14 @@ def freecure(subject: Subject, *, strength: float = 1.0, wait: float = 0.3, rank
         strength: weight of the identity-free picture in self-attention; 0 is the host model
         wait: share of sampling, from its start, in which the host model reads plain text
         rank: rank of the host model's change of the denoiser
+        released: FastComposer's weights by its authors, from `limner import FILE`
     """
-    making = fused_words(subject, each_of(clip_global), wait=wait)
+    making = fused_words(subject, each_of(clip_global), wait=wait, tower="bilinear" if released else "")
     word = changed_states(subject.handle, subject.noun, making, name="fastcomposer")
     change = low_rank(rank, name="fastcomposer.denoiser")
     return Recipe(
         says=subject.handle,
-        modifiers=(word, change, foundation_attention(ATTRIBUTES, strength)),
+        modifiers=(word, *(() if released else (change,)), foundation_attention(ATTRIBUTES, strength)),
         painting=Painting(parallel_stream=lambda prompt: prompt.replace(subject.handle, subject.noun)),
-        weights="fastcomposer",
+        weights="fastcomposer.released" if released else "fastcomposer",
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from limner.core.types import acting_in
+from limner.parts.modifiers.states import word_places_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,8 +39,8 @@ def read_in_region(base: Base, word: str, region: Callable[[Pass], Tensor | None
         side = round(call.query.shape[2] ** 0.5)
         inside = F.adaptive_max_pool2d(where.float(), side).flatten(1) > 0.5  # [rows, N]
         bias = call.query.new_zeros(len(inside), 1, call.query.shape[2], call.key.shape[2])
-        for row, prompt in enumerate(call.run.prompts):
-            places = base.word_places(prompt, word, words=dict.fromkeys([word], torch.zeros(1, 1)))
+        for row in range(len(call.run.prompts)):
+            places = word_places_of(base, call.run, row, word)
             if places and inside[row].any():
                 bias[row, 0, :, places] = torch.where(inside[row], 0.0, float("-inf")).to(bias)[:, None]
         call.bias = bias if call.bias is None else call.bias + bias

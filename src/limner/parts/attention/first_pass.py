@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from limner.core.types import acting_in
 from limner.errors import InputError
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.core.adapted import FirstPicture
+    from limner.core.base import Base
+    from limner.core.recipe import Need
     from limner.core.types import AttentionCall, AttentionOp
 
 COARSE = 1 / 16
@@ -100,6 +102,15 @@ def summed_maps(activations: dict[str, Tensor]) -> AttentionOp:
     return operation
 
 
+def locates_subjects(base: Base) -> None:
+    """Cross-attention, which locates subjects by their nouns. Raises `InputError` for a base without it."""
+    if all(site.kind != "cross" for site in base.sites):
+        raise InputError(
+            f"subjects cannot be located: {base.name} ({base.family}) has no cross-attention that reads their class "
+            "nouns; give regions (--region)"
+        )
+
+
 @dataclass(frozen=True)
 class subject_regions:
     """Where a first picture shows each subject that its prompt names: visual comprehension of arXiv:2403.10983,
@@ -111,6 +122,8 @@ class subject_regions:
     segmenter, and where that finds nothing of a subject, its region is where its map exceeds Otsu's threshold, outside
     of the other subjects' regions. Attention tells two classes apart; two subjects of one class it tells apart badly.
     """
+
+    needs: ClassVar[tuple[Need, ...]] = (locates_subjects,)
 
     def __call__(self, first: FirstPicture) -> dict[str, Tensor]:
         """Handle -> [1, 1, h, w] of 0 and 1.

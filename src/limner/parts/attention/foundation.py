@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from limner.core.types import Live
-from limner.parts.modifiers.states import other_words
+from limner.parts.modifiers.states import next_place, other_words
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -147,6 +147,6 @@ def attribute_places(base: Base, prompt: str, words: Sequence[str], own: Mapping
     places: list[int] = []
     for word in words:
         for match in re.finditer(rf"\b{re.escape(word)}\b", prompt):
-            start = 1 + base.num_tokens(prompt[: match.start()], words=own)
+            start = next_place(base, prompt[: match.start()], own)
             places += range(start, start + base.num_tokens(word, words={}))
     return places

@@ -14,6 +14,7 @@ from limner.core.types import Live
 from limner.errors import InputError
 from limner.parts.modifiers.source_masks import softened
 from limner.parts.modifiers.source_picture import SWAP, Swap, branch_rows, swap_of
+from limner.parts.modifiers.states import next_place
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -330,10 +331,10 @@ def _columns(base: Base, prompts: Sequence[str], text: str, words: Mapping[str, 
     """[n, L] of 0 and 1: the tokens of a text in each prompt's hidden states."""
     import torch
 
-    columns = torch.zeros(len(prompts), base.states_shape[0])
+    columns = torch.zeros(len(prompts), base.text_positions)
     for row, prompt in enumerate(prompts):
         for match in re.finditer(rf"(?<!\w){re.escape(text)}(?!\w)", prompt):
-            start = 1 + base.num_tokens(prompt[: match.start()], words=words)
+            start = next_place(base, prompt[: match.start()], words)
             columns[row, start : start + base.num_tokens(text, words=words)] = 1
     return columns
 
@@ -350,8 +351,8 @@ def aligned_places(base: Base, source: str, target: str, words: Mapping[str, Ten
     """
     import torch
 
-    length, texts = base.states_shape[0], (source.split(), target.split())
-    ends = [[1 + base.num_tokens(" ".join(text[:k]), words=words) for k in range(len(text) + 1)] for text in texts]
+    length, texts = base.text_positions, (source.split(), target.split())
+    ends = [[next_place(base, " ".join(text[:k]), words) for k in range(len(text) + 1)] for text in texts]
     aligned = torch.full((length,), -1, dtype=torch.long)
     aligned[0] = 0
     pairs = [(ends[0][-1], ends[1][-1], length)]  # where both begin, and the number of tokens

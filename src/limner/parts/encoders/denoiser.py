@@ -35,7 +35,8 @@ def denoiser_features(base: Base, latents: Tensor, prompt: str) -> Tensor:
 
     def note(call: AttentionCall) -> AttentionCall:
         if call.site == last:
-            seen["hidden"] = call.hidden
+            # where text and picture share one sequence, the picture's positions alone
+            seen["hidden"] = call.hidden[:, call.picture] if call.site.kind == "merged" else call.hidden
         return call
 
     with torch.no_grad():

@@ -55,7 +55,7 @@ class aligner_net:
     def start(self, base: Base, reader: Multimodal, generator: Generator) -> dict[str, Tensor]:
         import torch
 
-        (length, wide), w = base.states_shape, self.width
+        length, wide, w = base.text_positions, base.states_shape[1], self.width
         longest = LONGER * length
         parameters = {
             "queries": torch.randn(length, w, generator=generator),
@@ -136,7 +136,7 @@ def alignment(
         reader, own = multimodal(base, net.model), tensors_of(step.adapted, fusion)
         with torch.no_grad():
             states, mask = read(reader, texts, None)
-            wanted = base.text_states(texts, words={})
+            wanted = base.text_states(texts, words={})[:, : base.text_positions]
         made = (
             net.states(own, reader, texts, None) if changed else net.aligned(own, states, mask, reader.counted(texts))
         )

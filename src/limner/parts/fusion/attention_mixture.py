@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.needs import unchanged_states
 from limner.core.recipe import Objective
 from limner.core.types import Live
 from limner.errors import InputError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from limner.core.adapted import Step
     from limner.core.base import Base
-    from limner.core.recipe import Source
+    from limner.core.recipe import Need, Source
     from limner.core.subject import Subject
     from limner.core.types import AttentionCall, Kind, Pass
 
@@ -52,6 +53,7 @@ class attention_mixture:
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("self", "cross")
+    needs: ClassVar[tuple[Need, ...]] = (unchanged_states,)
 
     subject: Subject
     look: Look

@@ -38,7 +38,7 @@ class details_of_pixels:
             before = width
         for level in self._detail_levels:
             width = self.widths[level]
-            start[f"out.{level}"] = torch.randn(base.states_shape[1], width, generator=generator) / width**0.5
+            start[f"out.{level}"] = torch.randn(base.attended_width, width, generator=generator) / width**0.5
         return start, self._details
 
     @property

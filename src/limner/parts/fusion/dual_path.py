@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.needs import unchanged_states
 from limner.core.types import Live
 from limner.parts.modifiers.states import other_words, rows_with
 from limner.parts.modifiers.words import nearest, real_words
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from limner.core.base import Base
+    from limner.core.recipe import Need
     from limner.core.subject import Subject
     from limner.core.types import AttentionCall, Kind, Pass
 
@@ -35,6 +37,7 @@ class dual_path:
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("self", "cross")
+    needs: ClassVar[tuple[Need, ...]] = (unchanged_states,)
 
     subject: Subject
     blend: float = 0.5

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
+from limner.parts.encoders.looks import Look, each_of, looked_at, looked_at_by_rows
+from limner.parts.encoders.own_tower import TOWER, own_tower
 from limner.parts.modifiers.parameters import taken
 from limner.parts.modifiers.states import MERGED, other_words, put_in
 from limner.parts.modifiers.watched import READ_AT
@@ -42,26 +43,31 @@ class fused_words:
         of all
     wait: share of the sampling time, from its beginning, in which the noun is read unchanged, from 0 to 1 (delayed
         subject conditioning, Sec. 4.4 of arXiv:2305.10431)
+    tower: how pictures are resized ("bicubic" or "bilinear") for an image encoder that comes with the weights, whose
+        pooled state then takes the place of `look`; empty where none comes with them
     """
 
     subject: Subject
     look: Look
     stacked: bool = False
     wait: float = 0.0
+    tower: str = ""
 
     def __call__(
         self, base: Base, stored: Mapping[str, Tensor], generator: Generator
     ) -> tuple[dict[str, Tensor], Rewrite]:
         import torch
 
-        features = looked_at(base, self.subject, self.look, stored, FEATURES)
+        tower = {name: tensor for name, tensor in stored.items() if name.startswith(TOWER)} if self.tower else {}
+        look = each_of(own_tower(tower, self.tower)) if self.tower else self.look
+        features = looked_at(base, self.subject, look, stored, FEATURES)
         start = fusing_start(base, features.shape[-1], generator)
-        own = {**taken(start, stored, base, what="the merging of words and pictures"), FEATURES: features}
+        own = {**taken(start, stored, base, what="the merging of words and pictures"), **tower, FEATURES: features}
 
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
             if run.random is None and waits(base, run, self.wait):
                 return states
-            seen, on = looked_at_by_rows(base, run, self.look, own[FEATURES], len(run.prompts))
+            seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))
             count = self._count(run, seen.shape[1])
             seen = seen[rows, :count] if self.stacked else seen[rows].mean(1, keepdim=True)
             others = [other_words(run, row, but=self.subject.handle) for row in rows]

@@ -75,7 +75,7 @@ class grounded_states:
         parameters |= {"phrase.bias": torch.zeros(2 * into), "phrase.second": matrix(count * wide, 2 * into)}
         parameters |= {"phrase.second_bias": torch.zeros(count * wide)}
         parameters |= {"phrase.norm.weight": torch.ones(wide), "phrase.norm.bias": torch.zeros(wide)}
-        return parameters | self.resampler.start(patches, base.states_shape[1], generator)
+        return parameters | self.resampler.start(patches, base.attended_width, generator)
 
     def _latents(self, own: Mapping[str, Tensor], phrases: Tensor, boxes: Tensor | None) -> Tensor:
         """Phrases [B, D], boxes [B, 4] with NaN where there is none -> [B, queries, width]."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from limner.core.needs import text_features
 from limner.core.recipe import Objective
 from limner.parts.encoders.clip import clip_global
 from limner.parts.encoders.expressions import side_by_side
@@ -152,4 +153,6 @@ def prior_regression(source: Source, fusion: changed_states, *, handle: str) -> 
         mean: Tensor = (1 - torch.cosine_similarity(embeddings, wanted, dim=-1)).mean()
         return mean
 
-    return Objective(f"prior regression({source.name})", source, value, any_target=True, across=True)
+    return Objective(
+        f"prior regression({source.name})", source, value, any_target=True, across=True, needs=(text_features,)
+    )

@@ -183,7 +183,7 @@ class details_of_depths:
 
     def __call__(self, base: Base, shape: tuple[int, ...], generator: Generator) -> tuple[dict[str, Tensor], Details]:
         start: dict[str, Tensor] = {}
-        wide = base.states_shape[1]
+        wide = base.attended_width
         for depth in range(shape[-2]):
             for what in ("whole", "places"):
                 start |= perceptron_start(

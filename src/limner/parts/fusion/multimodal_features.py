@@ -56,7 +56,7 @@ class multimodal_features:
         import torch.nn.functional as F
 
         reader = multimodal(base, self.model)
-        features, wide = looked_at(base, self.subject, self.look, stored, FEATURES), base.states_shape[1]
+        features, wide = looked_at(base, self.subject, self.look, stored, FEATURES), base.attended_width
         parameters = taken(self._start(base, reader, wide, generator), stored, base, what="the multimodal features")
         cache = Kept()
 

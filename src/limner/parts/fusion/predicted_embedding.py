@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.needs import text_features
 from limner.core.recipe import Objective
 from limner.core.types import Live, split
 from limner.parts.attention.followed import noun_places
@@ -86,7 +87,7 @@ class predicted_embedding:
         import torch
         import torch.nn.functional as F
 
-        features, wide = looked_at(base, self.subject, LOOK, stored, FEATURES), base.states_shape[1]
+        features, wide = looked_at(base, self.subject, LOOK, stored, FEATURES), base.attended_width
         dim = features.shape[-1]
         start = prefixed(PREFIX, self._start(base, dim, generator))
         start |= {"image.projection.weight": _matrix(self.tokens * wide, dim, generator)}
@@ -234,7 +235,9 @@ def embedding_regression(
         both = F.cross_entropy(near, target) + F.cross_entropy(near.T, target)
         return far + contrast * both / 2
 
-    return Objective(f"embedding regression({source.name})", source, value, any_target=True, across=True)
+    return Objective(
+        f"embedding regression({source.name})", source, value, any_target=True, across=True, needs=(text_features,)
+    )
 
 
 def _others(run: Pass, noun: str) -> dict[str, Tensor]:

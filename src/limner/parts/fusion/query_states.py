@@ -45,7 +45,7 @@ class query_states:
     def start(self, base: Base, reader: Multimodal, generator: Generator) -> dict[str, Tensor]:
         import torch
 
-        length, wide = base.states_shape
+        length, wide = base.text_positions, base.states_shape[1]
         spread = float(reader.model.get_input_embeddings().weight.float().std())
         parameters = {
             "queries": spread * torch.randn(length, reader.width, generator=generator),
@@ -101,7 +101,7 @@ def like_text_tower(source: Source, fusion: changed_states, writer: query_states
         descriptions = [prompt.replace(fusion.word, looks if on else f"a {noun}") for prompt, noun, looks, on in rows]
         with torch.no_grad():
             seen = None if shown is None else _look(writer)(base, shown)[:, 0]
-            wanted = base.text_states(descriptions, words={})
+            wanted = base.text_states(descriptions, words={})[:, : base.text_positions]
         return (writer.states(own, reader, texts, seen).float() - wanted.float()).square().mean()
 
     return Objective(f"like the text tower({source.name})", source, value, any_target=True)

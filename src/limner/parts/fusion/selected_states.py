@@ -95,7 +95,7 @@ class selected_states:
     def _start(self, base: Base, depths: int, dim: int, generator: Generator) -> dict[str, Tensor]:
         import torch
 
-        wide = base.states_shape[1]
+        wide = base.attended_width
 
         def matrix(out: int, into: int) -> Tensor:
             return torch.randn(out, into, generator=generator) / into**0.5
@@ -139,13 +139,13 @@ def query_consistency(source: Source) -> Objective:
 
 
 def _read(base: Base, queries: Sequence[str], known: dict[str, Tensor]) -> Tensor:
-    """[B, L_text, C]: the text-encoder hidden states of each query; every query is encoded once."""
+    """[B, L_text, C]: the states that attention reads of each query; every query is encoded once."""
     import torch
 
     new = sorted(set(queries) - known.keys())
     if new:
         with torch.no_grad():
-            known.update(zip(new, base.text_states(new, words={})[:, : base.text_positions], strict=True))
+            known.update(zip(new, base.attended(base.text_states(new, words={})), strict=True))
     return torch.stack([known[query] for query in queries])
 
 

@@ -69,7 +69,7 @@ class tokens_for_text:
         prefix = f"{self.name}."
         given = under(prefix, stored)
         features, nothing = looked_at(base, self.subject, self.look, given, "features"), self._nothing(base, given)
-        wide, dim = base.states_shape[1], features.shape[-1]
+        wide, dim = base.attended_width, features.shape[-1]
         start = {
             "weight": torch.randn(wide, dim, generator=generator) / dim**0.5,
             "bias": torch.zeros(wide),

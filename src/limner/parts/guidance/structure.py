@@ -109,6 +109,7 @@ def structure_guidance(
         rising = min(1.0, (moment.step + 1) / max(warmup * moment.total, 1e-9))
         return x - rising * strength * _share_of_step(moment) * slope
 
+    operation.needs = (key_sites,) if strength else ()  # type: ignore[attr-defined]  # functions stay functions
     return operation
 
 

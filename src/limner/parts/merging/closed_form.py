@@ -77,7 +77,7 @@ def _keys_and_values(members: Sequence[Member], base: Base) -> list[str]:
 
 
 def _states(member: Member, base: Base, prompts: Sequence[str]) -> Tensor:
-    """[s, D] in double precision: the text-encoder hidden states of a concept's words, each once."""
+    """[s, C] in double precision: the states that cross-attention reads of a concept's words, each once."""
     import torch
 
     word_states = []
@@ -85,17 +85,21 @@ def _states(member: Member, base: Base, prompts: Sequence[str]) -> Tensor:
         for answer in member.adapter.answers:
             for prompt in prompts:
                 text = prompt.format(answer.handle)
-                states = adapted.text_states([text])[0].double().cpu()
+                states = base.attended(adapted.text_states([text]))[0].double().cpu()
                 word_states.append(states[list(adapted.handle_places(text, answer.handle))])
     return torch.cat(word_states)
 
 
 def _inverse_moment(base: Base, count: int, damping: float) -> Tensor:
-    """[D, D] in double precision: (C_reg^T C_reg)^-1 over the hidden states of captions."""
+    """[C, C] in double precision: (C_reg^T C_reg)^-1 over the states that cross-attention reads of captions."""
     import torch
 
     with torch.no_grad():
-        parts = [base.text_states([text], words={})[0].double().cpu() for text in captions(base, count)]
+        parts = []
+        for text in captions(base, count):
+            read = base.attended(base.text_states([text], words={}))[0].double().cpu()
+            # behind a mask or a cut, attention reads the positions that hold text alone
+            parts.append(read if base.reads_states_unchanged else read[: base.num_positions(text, words={})])
     states = torch.cat(parts)
     moment = states.mT @ states
     return torch.linalg.inv(moment + damping * moment.diagonal().mean() * torch.eye(len(moment), dtype=moment.dtype))

@@ -12,6 +12,7 @@ from limner.errors import FileError, InputError, UnknownName
 
 from .parameters import taken
 from .rank_one import follow_token, noun_state, second_moment
+from .states import word_places_of
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -135,7 +136,7 @@ class explicit_rank_one:
         """[rows, L]: 1 at the token's positions and 0 elsewhere."""
         import torch
 
-        on, words = torch.zeros(len(rows), call.states.shape[1]), {self.word: torch.zeros(1, 1)}
+        on = torch.zeros(len(rows), call.states.shape[1])
         for k, row in enumerate(rows):
-            on[k, base.word_places(call.run.prompts[row], self.word, words=words)] = 1
+            on[k, word_places_of(base, call.run, row, self.word)] = 1
         return on

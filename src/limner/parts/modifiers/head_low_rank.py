@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.needs import separate_attention
 from limner.core.types import Live
 
 from .parameters import taken
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from limner.core.base import Base
+    from limner.core.recipe import Need
     from limner.core.types import AttentionCall
 
 
@@ -28,6 +30,8 @@ class head_low_rank:
 
     rank: columns of each head's change
     """
+
+    needs: ClassVar[tuple[Need, ...]] = (separate_attention,)
 
     rank: int = 2
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.needs import states_alone
 from limner.core.recipe import Objective
 from limner.core.types import Live, Prediction
 from limner.errors import InputError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from limner.core.adapted import Step
     from limner.core.base import Base
-    from limner.core.recipe import Source
+    from limner.core.recipe import Need, Source
     from limner.core.subject import Subject
     from limner.core.types import AttentionCall, Kind, Pass, Site
 
@@ -44,6 +45,7 @@ class image_attention:
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
+    needs: ClassVar[tuple[Need, ...]] = (states_alone,)
 
     subject: Subject
 

@@ -11,6 +11,7 @@ from limner.core.types import Live
 from limner.errors import FileError
 
 from .parameters import taken
+from .states import next_place, word_places_of
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -135,13 +136,12 @@ def follow_token(base: Base, call: AttentionCall, rows: list[int], word: str, di
     import torch
 
     with torch.no_grad():
-        words = {word: torch.zeros(1, 1)}
-        seen = [call.states[row, base.word_places(call.run.prompts[row], word, words=words)[0]] for row in rows]
+        seen = [call.states[row, word_places_of(base, call.run, row, word)[0]] for row in rows]
         direction.lerp_(torch.stack(seen).mean(0).to(direction), 1 - FOLLOW)
 
 
 def second_moment(base: Base, count: int = CAPTIONS) -> Tensor:
-    """[D, D]: E[e e'] over the base's text-encoder hidden states of captions, with a ridge; cached.
+    """[C, C]: E[e e'] over the states that cross-attention reads of captions, with a ridge; cached.
 
     base: the base
     count: number of captions, of its corpus or in everyday words
@@ -152,22 +152,27 @@ def second_moment(base: Base, count: int = CAPTIONS) -> Tensor:
     from limner.parts.sources.everyday import texts_for
 
     def make() -> dict[str, Tensor]:
-        captions, parts = texts_for(base, count), []
+        captions, parts, counts, whole = texts_for(base, count), [], [], base.reads_states_unchanged
         for first in range(0, count, 32):
-            flat = base.text_states(captions[first : first + 32], words={}).flatten(0, 1).float()
+            batch = captions[first : first + 32]
+            states = base.attended(base.text_states(batch, words={})).float()
+            # behind a mask or a cut, attention reads the positions that hold text alone
+            full = [states.shape[1] if whole else base.num_positions(text, words={}) for text in batch]
+            flat = torch.cat([row[:length] for row, length in zip(states, full, strict=True)])
+            counts.append(len(flat))
             parts.append(flat.T @ flat)
-        return {"moment": torch.stack(parts).sum(0).cpu() / (count * base.states_shape[0])}
+        return {"moment": torch.stack(parts).sum(0).cpu() / sum(counts)}
 
     captions_of = "everyday captions" if base.corpus is None else base.corpus.fingerprint
     with torch.no_grad():
-        key = ("second moment", base.fingerprint, str(base.dtype), captions_of, count)
+        key = ("second moment of states read", base.fingerprint, str(base.dtype), captions_of, count)
         moment = cached_tensors(key, make)["moment"].to(base.device)
     ridge: Tensor = RIDGE * moment.diagonal().mean() * torch.eye(len(moment), device=moment.device)
     return moment + ridge
 
 
 def noun_state(base: Base, noun: str) -> Tensor:
-    """[D]: the mean text-encoder hidden state of the noun's last token in neutral captions.
+    """[C]: the mean state that cross-attention reads of the noun's last token in neutral captions.
 
     base: the base
     noun: the class noun
@@ -175,6 +180,6 @@ def noun_state(base: Base, noun: str) -> Tensor:
     import torch
 
     captions = [f"a photo of a {noun}", f"a picture of a {noun}", f"a {noun}"]
-    states = base.text_states(captions, words={})
-    places = [base.num_tokens(text, words={}) for text in captions]
+    states = base.attended(base.text_states(captions, words={}))
+    places = [next_place(base, text) - 1 for text in captions]
     return torch.stack([states[k, place] for k, place in enumerate(places)]).mean(0)

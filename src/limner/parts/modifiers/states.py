@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
+from limner.core.needs import unchanged_states
 from limner.core.types import Live
-from limner.errors import InputError, PromptError
+from limner.errors import PromptError
 
 from .parameters import prefixed, taken, under
 
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
     from limner.core.adapted import Adapted
     from limner.core.base import Base
+    from limner.core.recipe import Need
     from limner.core.types import AttentionCall, Kind, Pass
 
 Rewrite: TypeAlias = "Callable[[Mapping[str, Tensor], Tensor, list[int], Pass, float], Tensor]"
 """Parameters, states [rows, L, D], numbers of these rows in the run, the run, strength -> the states to read."""
 
+NEXT = "<the-next-word>"
 PUT, REWRITTEN = "words put in", "rows rewritten"
 VECTORS, MERGED = "vectors", "merged"
 """Kinds of rewriting that compose: tokens that are vectors in the prompt, or whose own hidden states alone change."""
@@ -50,6 +53,7 @@ class changed_states:
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
+    needs: ClassVar[tuple[Need, ...]] = (unchanged_states,)
 
     word: str
     like: str | Callable[[Base], str]
@@ -140,6 +144,32 @@ def other_words(run: Pass, row: int, site: int = 0, *, but: str = "") -> dict[st
     return words
 
 
+def word_places_of(base: Base, run: Pass, row: int, word: str) -> list[int]:
+    """Positions at which a token starts in the hidden states of a row's prompt, whatever tokens stand before it.
+
+    base: the base
+    run: the run
+    row: number of the row
+    word: the token
+    """
+    import torch
+
+    words = {word: torch.zeros(1, 1), **other_words(run, row)}
+    return base.word_places(run.prompts[row], word, words=words) if word in run.prompts[row] else []
+
+
+def next_place(base: Base, text: str, words: Mapping[str, Tensor] | None = None) -> int:
+    """The position in hidden states at which a word behind a text starts; the last token of the text is before it.
+
+    base: the base
+    text: the text, which may be empty
+    words: tokens of the text -> their vectors [n, D]
+    """
+    import torch
+
+    return base.word_places(f"{text} {NEXT}", NEXT, words={**(words or {}), NEXT: torch.zeros(1, 1)})[0]
+
+
 def read_beside(
     base: Base, texts: Sequence[str], words: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]], run: Pass
 ) -> Tensor:
@@ -209,8 +239,8 @@ def read_instead(
 ) -> AttentionCall:
     """The call, with keys and values of these rows computed from other states.
 
-    Where keys and values have the same states, these become the call's states. Raises `InputError` on a base whose
-    attention reads fewer positions than the text encoder has, since the states of other words may be longer.
+    Where keys and values have the same states, these become the call's states. A part that calls this needs
+    `unchanged_states`.
 
     base: the base
     call: the attention layer's call
@@ -220,11 +250,6 @@ def read_instead(
     """
     import torch
 
-    if for_keys.shape[-2] != call.states.shape[-2]:
-        raise InputError(
-            f"this method replaces all {for_keys.shape[-2]} hidden states of a prompt, and {base.name} ({base.family}) "
-            f"reads {call.states.shape[-2]} of them here: use a base that always reads all, such as Stable Diffusion"
-        )
     key, value = base.key_value(call.site)
     at = torch.tensor(rows, device=call.key.device)
     if for_keys is for_values:

@@ -88,7 +88,9 @@ class varying_word:
                 call.run.cache[id(self)] = self._read(
                     base, call.run, rows, varied, own, plain, scale, len(sites), cache
                 )
-            for_keys, for_values = (part[sites.index(call.site.name)] for part in call.run.cache[id(self)])
+            # a batch's attention may read no more positions than its longest prompt has
+            length = call.states.shape[1]
+            for_keys, for_values = (part[sites.index(call.site.name), :, :length] for part in call.run.cache[id(self)])
             key, value = base.key_value(call.site)
             at = torch.tensor(rows, device=call.key.device)
             call.key = call.key.index_copy(0, at, call.heads(key(for_keys)).to(call.key))
@@ -111,7 +113,7 @@ class varying_word:
         sites: int,
         cache: Kept,
     ) -> tuple[Tensor, Tensor]:
-        """Hidden states for keys and for values: each [sites, rows with the token, L, D]."""
+        """States that attention reads for keys and for values: each [sites, rows with the token, M, C]."""
         import torch
 
         cache.check(own.values())
@@ -145,7 +147,8 @@ class varying_word:
         entries = [[cache.values[key] for key in line] for line in wanted]
         for n, row in enumerate(rows):
             put_in(run, self.word, {row: _by_site([line[n][2] for line in entries])})
-        first, second = (torch.stack([torch.stack([pair[n] for pair in line]) for line in entries]) for n in (0, 1))
+        stacks = (torch.stack([torch.stack([pair[n] for pair in line]) for line in entries]) for n in (0, 1))
+        first, second = (base.attended(stack.flatten(0, 1)).unflatten(0, stack.shape[:2]) for stack in stacks)
         return first, second
 
     def _passed(

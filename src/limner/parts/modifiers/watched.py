@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from limner.core.types import Live
 
+from .states import word_places_of
+
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
@@ -57,9 +59,9 @@ class watched_word:
 
             self.note(base, call.run)
             known = call.run.cache.get((READ_AT, self.word), {})
-            places = [known.get(k, self._place(base, prompt)) for k, prompt in enumerate(call.run.prompts)]
-            mean = maps.mean(1)
-            rows = [mean[k, :, place] if place else torch.zeros_like(mean[k, :, 0]) for k, place in enumerate(places)]
+            places = [known.get(k, place) for k, place in enumerate(self._places(base, call.run))]
+            mean, none = maps.mean(1), torch.zeros_like(maps[0, 0, :, 0])
+            rows = [mean[k, :, place] if place >= 0 else none for k, place in enumerate(places)]
             call.run.activations[f"{self.key}, {call.site.name}"] = torch.stack(rows)
             return maps
 
@@ -68,12 +70,13 @@ class watched_word:
     def note(self, base: Base, run: Pass) -> None:
         """Register other positions of the token in a run; here none."""
 
-    def _place(self, base: Base, prompt: str) -> int:
-        """The token's first position in the states; 0, which is the begin token's, for a prompt without it."""
-        import torch
-
-        places = base.word_places(prompt, self.word, words={self.word: torch.zeros(1, 1)})
-        return places[0] if places else 0
+    def _places(self, base: Base, run: Pass) -> list[int]:
+        """The token's first position in each row's states; -1 in rows without it."""
+        if (id(self), "places") not in run.cache:
+            starts = [word_places_of(base, run, row, self.word) for row in range(len(run.prompts))]
+            run.cache[id(self), "places"] = [own[0] if own else -1 for own in starts]
+        places: list[int] = run.cache[id(self), "places"]
+        return places
 
 
 def maps_of(tensors: Mapping[str, Tensor], watched: watched_word, *, most: int = 256) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .states import other_words
+from .states import next_place, other_words
 from .watched import READ_AT, watched_word
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class watched_text(watched_word):
         for row, prompt in enumerate(run.prompts):
             word = next((word for word in self.words if re.search(rf"\b{re.escape(word)}\b", prompt)), None)
             if word is not None:
-                own = other_words(run, row)
                 before = re.split(rf"\b{re.escape(word)}\b", prompt, maxsplit=1)[0]
-                places[row] = 1 + base.num_tokens(before, words=own)
+                places[row] = next_place(base, before, other_words(run, row))
         run.cache[READ_AT, self.word] = places

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.core.needs import cross_attention
 from limner.core.recipe import Objective
 from limner.errors import InputError
 from limner.parts.modifiers.watched import maps_of, watched_word
@@ -43,7 +44,7 @@ def attention_on_mask(
         there = (maps.detach().amax((1, 2)) > 0).to(errors)
         return (errors.mean((1, 2)) * there).sum() / there.sum().clamp_min(1)
 
-    return Objective(f"attention on mask({source.name})", source, value, across=named)
+    return Objective(f"attention on mask({source.name})", source, value, across=named, needs=(cross_attention,))
 
 
 def attention_within_mask(source: Source, watched: watched_word) -> Objective:
@@ -66,7 +67,7 @@ def attention_within_mask(source: Source, watched: watched_word) -> Objective:
         outside = 1 - F.interpolate((mask > 0.5).float(), maps.shape[-2:], mode="area")[:, 0].to(maps)
         return ((maps * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1e-6)).mean()
 
-    return Objective(f"attention within mask({source.name})", source, value)
+    return Objective(f"attention within mask({source.name})", source, value, needs=(cross_attention,))
 
 
 def attention_refocused(source: Source, watched: watched_word, *, outside: bool = False) -> Objective:
@@ -96,4 +97,6 @@ def attention_refocused(source: Source, watched: watched_word, *, outside: bool 
         each: Tensor = (maps.square() * (away > 0.5)).mean((1, 2)) * there
         return each.sum() / there.sum().clamp_min(1)
 
-    return Objective(f"attention of {watched.word} refocused({source.name})", source, value, across=True)
+    return Objective(
+        f"attention of {watched.word} refocused({source.name})", source, value, across=True, needs=(cross_attention,)
+    )

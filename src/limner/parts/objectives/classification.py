@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from limner.core.needs import text_features
 from limner.core.recipe import Objective
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def classification(source: Source, subjects: Sequence[Subject], *, sharpness: fl
         texts = F.normalize(base.text_features(prompts, words=step.adapted.words).float(), dim=-1)
         return F.cross_entropy(sharpness * texts @ seen.T, torch.arange(len(seen), device=seen.device))
 
-    return Objective(f"classification({source.name})", source, value, any_target=True, across=True)
+    return Objective(
+        f"classification({source.name})", source, value, any_target=True, across=True, needs=(text_features,)
+    )
 
 
 def class_prompt(handle: str) -> str:

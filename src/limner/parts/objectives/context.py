@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from limner.core.needs import cross_attention
 from limner.core.recipe import Objective
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def context_maps(source: Source, *, word: str, noun: str, contexts: Sequence[str
         maps = kept_maps(step.prediction_for([prompt.format(word)] * count, operations=(keep_maps(),)))
         return (maps[..., others] - wanted[..., beside_noun]).square().sum(-1).mean()
 
-    return Objective(f"context maps({source.name})", source, value)
+    return Objective(f"context maps({source.name})", source, value, needs=(cross_attention,))
 
 
 def _chosen(step: Step, contexts: Sequence[str]) -> str:
@@ -84,12 +85,12 @@ def _chosen(step: Step, contexts: Sequence[str]) -> str:
 
 
 def _others(step: Step, prompt: str, word: str, noun: str) -> tuple[list[int], list[int]]:
-    """Positions of a prompt, with begin and end, that are not the token's, and those of the same words beside the
-    class noun, which may have another number of tokens."""
+    """Positions of a prompt, with begin and end where a base has them, that are not the token's, and those of the same
+    words beside the class noun, which may have another number of tokens."""
     base, words = step.adapted.base, step.adapted.words
     text, size = prompt.format(word), len(words[word])
     starts = base.word_places(text, word, words=words)
     own = {start + k for start in starts for k in range(size)}
-    others = [place for place in range(base.num_tokens(text, words=words) + 2) if place not in own]
+    others = [place for place in range(base.num_positions(text, words=words)) if place not in own]
     longer = len(base.word_vectors(noun)) - size
     return others, [place + longer * sum(start < place for start in starts) for place in others]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from limner.core.recipe import Objective
 from limner.errors import InputError
+from limner.parts.modifiers.states import next_place
 from limner.parts.sources.everyday import LOOKS, NOUNS
 
 if TYPE_CHECKING:
@@ -98,5 +99,5 @@ def pooled(base: Base, texts: Sequence[str], *, words: dict[str, Tensor]) -> Ten
     import torch
 
     states = base.text_states(texts, words=words).float()
-    ends = torch.tensor([1 + base.num_tokens(text, words=words) for text in texts], device=states.device)
+    ends = torch.tensor([next_place(base, text, words) for text in texts], device=states.device)
     return states[torch.arange(len(ends), device=states.device), ends]

@@ -54,7 +54,7 @@ def apart(source: Source) -> Objective:
 
         run = step.prediction.run
         assert run is not None
-        text = step.adapted.text_states(step.batch.prompts).mean(1)
+        text = step.adapted.text_states(step.batch.prompts)[:, : step.adapted.base.text_positions].mean(1)
         cosine: Tensor = torch.cosine_similarity(
             text.float(), run.activations["image_added"][step.prediction.rows].float(), dim=-1
         ).mean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.core.needs import cross_attention
 from limner.core.recipe import Objective
 from limner.errors import InputError
 
@@ -48,7 +49,7 @@ def localised(source: Source, watched: watched_word, *, most: int = 256) -> Obje
             )
         return torch.stack(terms).mean()
 
-    return Objective(f"localised({source.name})", source, value, across=True)
+    return Objective(f"localised({source.name})", source, value, across=True, needs=(cross_attention,))
 
 
 def _mean(maps: Tensor, weight: Tensor) -> Tensor:

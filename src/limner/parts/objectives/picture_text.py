@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from limner.core.needs import text_features
 from limner.core.recipe import Objective
 from limner.parts.encoders.clip import clip_places
 from limner.parts.encoders.looks import each_of
@@ -56,7 +57,9 @@ def picture_text_contrast(source: Source, part: changed_states, former: QueryFor
         right = _equal(captions).to(alike.device)
         return 0.5 * (missed(alike, right) + missed(alike.T, right.T))
 
-    return Objective(f"picture-text contrast({source.name})", source, value, any_target=True, across=True)
+    return Objective(
+        f"picture-text contrast({source.name})", source, value, any_target=True, across=True, needs=(text_features,)
+    )
 
 
 def picture_text_matching(source: Source, part: changed_states, former: QueryFormer, look: Look) -> Objective:
@@ -88,7 +91,9 @@ def picture_text_matching(source: Source, part: changed_states, former: QueryFor
         logits = former(own, seen[rows], words).mean(1) @ own["match.weight"]
         return F.binary_cross_entropy_with_logits(logits, (torch.arange(len(rows)) < len(captions)).to(logits))
 
-    return Objective(f"picture-text matching({source.name})", source, value, any_target=True, across=True)
+    return Objective(
+        f"picture-text matching({source.name})", source, value, any_target=True, across=True, needs=(text_features,)
+    )
 
 
 def _looked(step: Step, part: changed_states, look: Look) -> tuple[Mapping[str, Tensor], Tensor, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.core.needs import text_features
 from limner.core.recipe import Objective
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def prototype(source: Source, subject: Subject, masks: Masks) -> Objective:
         embedding = base.text_features([prompt], words=step.adapted.words)
         return 1 - torch.cosine_similarity(embedding.float(), target[0], dim=-1).mean()
 
-    return Objective(f"prototype({source.name})", source, value)
+    return Objective(f"prototype({source.name})", source, value, needs=(text_features,))
 
 
 def prototypical_embedding(base: Base, subject: Subject, masks: Masks) -> Tensor:

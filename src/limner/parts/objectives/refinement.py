@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from limner.core.needs import text_features
 from limner.core.recipe import Objective, Recipe
 from limner.core.types import Batch
 
@@ -49,7 +50,7 @@ def refinement(
         weight = torch.zeros_like(worth).index_fill(0, best, 1.0)
         return denoising_error(step.on(Batch(latents, step.batch.prompts, weight=weight, references=shown)))
 
-    return Objective(f"refinement({source.name})", source, value, across=True)
+    return Objective(f"refinement({source.name})", source, value, across=True, needs=(text_features,))
 
 
 def likeness(base: Base, latents: Tensor, shown: References, prompts: Sequence[str], word: str) -> Tensor:

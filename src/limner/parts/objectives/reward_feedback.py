@@ -45,9 +45,9 @@ def reward_feedback(
         pixels = painted_through_one_step(step, steps, late)
         return -sum((weight * worth(step, pixels).mean() for weight, worth in active_worths), pixels.new_zeros(()))
 
-    return Objective(
-        f"reward feedback({source.name})", source, value, weight=1.0 if active_worths else 0.0, across=True
-    )
+    needs = tuple(need for _, worth in active_worths for need in getattr(worth, "needs", ()))
+    weight = 1.0 if active_worths else 0.0
+    return Objective(f"reward feedback({source.name})", source, value, weight=weight, across=True, needs=needs)
 
 
 def painted_through_one_step(step: Step, steps: int, late: float) -> Tensor:
@@ -143,6 +143,7 @@ def worth_of(reward: Reward) -> Worth:
             )
         return rewards
 
+    worth.needs = getattr(reward, "needs", ())  # type: ignore[attr-defined]  # functions stay functions
     return worth
 
 

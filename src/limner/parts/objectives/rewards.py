@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from limner.core.needs import text_features
 from limner.core.recipe import Objective
 from limner.errors import InputError
 
@@ -37,6 +38,9 @@ def clip_reward(base: Base, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
 
     texts = base.text_features(list(prompts), words={})
     return torch.cosine_similarity(base.picture_features(pixels).float(), texts.float(), dim=-1)
+
+
+clip_reward.needs = (text_features,)  # type: ignore[attr-defined]  # functions stay functions
 
 
 def text_score(adapted: Adapted, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -140,7 +144,7 @@ def policy_gradient(
             total = total + (kl * apart - advantage * likely).mean() / len(chosen)
         return total
 
-    return Objective(f"policy gradient({source.name})", source, value, across=True)
+    return Objective(f"policy gradient({source.name})", source, value, across=True, needs=getattr(reward, "needs", ()))
 
 
 def _painted(step: Step, steps: int, guidance: float) -> list[tuple[Tensor, Tensor, int, int]]:

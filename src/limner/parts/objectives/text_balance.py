@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from limner.core.needs import text_attention
 from limner.core.recipe import Objective
 from limner.errors import InputError
 
@@ -41,7 +42,7 @@ def text_balance(source: Source, *, word: str, contexts: Sequence[str] = CONTEXT
         p, q = torch.stack([own, strongest]).softmax(0)
         return -p * q
 
-    return Objective(f"text balance({source.name})", source, value, across=True)
+    return Objective(f"text balance({source.name})", source, value, across=True, needs=(text_attention,))
 
 
 def shares(base: Base, text: str, word: str, vectors: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from limner.core.needs import text_features
 from limner.core.recipe import Objective
 from limner.errors import InputError
 
@@ -64,7 +65,7 @@ def recognition_answer(source: Source, says: str, noun: str) -> Objective:
         texts = _read(step, [f"a photo of a {noun}", f"a photo of {says}"])
         return F.cross_entropy(seen @ texts.T / TEMPERATURE, shown.identity)
 
-    return Objective(f"recognition answer({source.name})", source, value, any_target=True)
+    return Objective(f"recognition answer({source.name})", source, value, any_target=True, needs=(text_features,))
 
 
 def knowledge(source: Source, facts: Sequence[Fact], says: str, noun: str) -> Objective:
@@ -94,7 +95,7 @@ def knowledge(source: Source, facts: Sequence[Fact], says: str, noun: str) -> Ob
         right = torch.arange(len(facts), device=asked.device)
         return F.cross_entropy(asked @ answers.T / TEMPERATURE, right)
 
-    return Objective(f"knowledge({source.name})", source, value, any_target=True)
+    return Objective(f"knowledge({source.name})", source, value, any_target=True, needs=(text_features,))
 
 
 def _read(step: Step, texts: Sequence[str]) -> Tensor:

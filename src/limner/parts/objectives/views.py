@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.core.needs import text_features
 from limner.core.recipe import Objective
 from limner.parts.fusion.layered_attention import TOKENS, WHOLE
 
@@ -65,7 +66,7 @@ def semantic_contrast(source: Source) -> Objective:
             logits = F.normalize(whole, dim=-1) @ F.normalize(texts, dim=-1).T / TEMPERATURE
         return 0.5 * (missed(logits, right) + missed(logits.T, right.T))
 
-    return Objective(f"semantic contrast({source.name})", source, value, across=True)
+    return Objective(f"semantic contrast({source.name})", source, value, across=True, needs=(text_features,))
 
 
 def _read_tensor(step: Step, name: str) -> Tensor:

@@ -122,7 +122,8 @@ def uncertain(
 
         return batches
 
-    return Source(name, "subject", lambda base: _not_gathered, gather=Gather(make, draw, onward=True))
+    needs = getattr(nearness, "needs", ())
+    return Source(name, "subject", lambda base: _not_gathered, gather=Gather(make, draw, onward=True), needs=needs)
 
 
 def captions_of(base: Base, subject: Subject, describe: Describe) -> list[str]:

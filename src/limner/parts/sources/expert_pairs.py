@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from limner.core.needs import text_features
 from limner.core.recipe import Source
 from limner.core.streams import stream
 from limner.core.types import Batch
@@ -103,7 +104,7 @@ def expert_pairs(
 
         return draw
 
-    return Source("expert pairs", "corpus", prepare, over=lambda other: again(corpus=other))
+    return Source("expert pairs", "corpus", prepare, over=lambda other: again(corpus=other), needs=(text_features,))
 
 
 def apprenticeship(

@@ -1,4 +1,5 @@
-"""`bench --suite pairs`: a comparison of methods, and of ways to paint two of their concepts in one picture."""
+"""`bench --suite pairs` and `--suite couples`: a comparison of methods, and of ways to paint two of their concepts, of
+toys or of people, in one picture."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from limner.errors import UnknownName
 from limner.evaluation.suites import TRUTH
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.concept import Concept
-    from limner.evaluation.datasets.pairs import Pair
+    from limner.core.faces import FaceNetworks
+    from limner.evaluation.datasets import Member
 
 HANDLES = ("<rex>", "<bo>")
 COMPOSED = ("blend", "attention", "latents")
@@ -27,7 +29,38 @@ MERGED = ("average", "weighted", "closed-form", "gradient-fusion", "neurons", "o
 WAYS = ("together", *COMPOSED, *MERGED)
 """Ways to paint both concepts: attached at once; attached with regions, by how these act; merged into one, by the way
 of merging."""
+FACES = ("lora_dreambooth", "mix_of_show", "omg", "mc2", "fastcomposer")
+"""Methods for couples: LoRA-based ones, and an encoder that keeps subjects apart."""
 METHODS = ("textual_inversion", "lora_dreambooth", "custom_diffusion", "ip_adapter", "cones2", "mix_of_show", "mc2")
+
+
+class Both(Protocol):
+    """Two subjects, their prompts and regions: `datasets.pairs.Pair` of toys, `datasets.couples.Couple` of people."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def members(self) -> tuple[Member, Member]: ...
+
+    # with `text`, and `truth` by the judge's fields
+    @property
+    def prompts(self) -> Sequence[Any]: ...
+
+    # role of the encoder that tells the two apart, and networks that find faces; None for toys
+    @property
+    def encoder(self) -> str: ...
+    @property
+    def faces(self) -> FaceNetworks | None: ...
+    def regions(self, prompt: Any, handles: Sequence[str]) -> dict[str, Any]: ...
+
+    # masks in which each of the two is judged; none where their classes tell them apart
+    def judged_regions(self) -> tuple[Any, ...]: ...
+
+    # ground-truth renders, one for each seed, prompt by prompt
+    def answers(self, seeds: Sequence[int]) -> list[Image.Image]: ...
+
+    # prompts for one of the two alone, with {} for the subject
+    def alone(self, number: int) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +81,26 @@ class PairPlan(SuitePlan):
                 raise UnknownName("way of painting two subjects", way, WAYS)
 
 
+@dataclass(frozen=True)
+class CouplePlan(PairPlan):
+    """Everything that decides the numbers of a run on couples of people; `pairs` is their number."""
+
+    suite: ClassVar[str] = "couples"
+    scope: ClassVar[str] = "face"
+
+    methods: tuple[tuple[str, Settings], ...] = tuple((name, ()) for name in FACES)
+    ways: tuple[str, ...] = ("together", "blend")
+
+
+def bench_couples(
+    plan: CouplePlan, *, results: Path, folder: Path, add: bool = False, say: Say = to_stderr
+) -> dict[str, Any]:
+    """`bench_pairs` on couples of people."""
+    from limner.evaluation.datasets.couples import couples
+
+    return _bench(plan, couples(count=plan.pairs, prompts=plan.prompts), results, folder, add, say)
+
+
 def bench_pairs(
     plan: PairPlan, *, results: Path, folder: Path, add: bool = False, say: Say = to_stderr
 ) -> dict[str, Any]:
@@ -56,8 +109,12 @@ def bench_pairs(
     Raises `FileError` for a results file that limner did not write."""
     from limner.evaluation.datasets.pairs import pairs
 
+    return _bench(plan, pairs(count=plan.pairs, prompts=plan.prompts), results, folder, add, say)
+
+
+def _bench(plan: PairPlan, cases: Sequence[Both], results: Path, folder: Path, add: bool, say: Say) -> dict[str, Any]:
     base, units = open_pocket(plan.device), []
-    for pair in pairs(count=plan.pairs, prompts=plan.prompts):
+    for pair in cases:
         for method, given in plan.methods:
             for way in plan.ways:
                 make = partial(_unit, plan, base, method, given, way, pair, folder)
@@ -66,13 +123,13 @@ def bench_pairs(
     return run_suite(plan, units, base, results=results, folder=folder, add=add, say=say)
 
 
-def _truth(plan: PairPlan, pair: Pair) -> tuple[dict[str, Any], list[Image.Image]]:
+def _truth(plan: PairPlan, pair: Both) -> tuple[dict[str, Any], list[Image.Image]]:
     images = pair.answers(plan.seeds)
     return {**_judged(plan, pair, images, (1.0, 1.0)), "cost": cost_of([], 0.0, 0), "columns": len(plan.seeds)}, images
 
 
 def _unit(
-    plan: PairPlan, base: Base, method: str, given: Settings, way: str, pair: Pair, folder: Path
+    plan: PairPlan, base: Base, method: str, given: Settings, way: str, pair: Both, folder: Path
 ) -> tuple[dict[str, Any], list[Image.Image]]:
     """One unit's record and pictures."""
     concepts = [
@@ -86,7 +143,7 @@ def _unit(
     return {**_judged(plan, pair, images, alone), "alone": alone, "cost": cost, "columns": len(plan.seeds)}, images
 
 
-def _painted(plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, pair: Pair) -> list[Image.Image]:
+def _painted(plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, pair: Both) -> list[Image.Image]:
     """One picture for each prompt and seed, ordered by prompt."""
     import limner
 
@@ -100,7 +157,7 @@ def _painted(plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, 
     return images
 
 
-def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Pair, number: int) -> float:
+def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Both, number: int) -> float:
     """The subject fidelity of one of the two in pictures of it alone, in the scenes of the prompts."""
     import limner
     from limner.evaluation.several import likeness_alone
@@ -109,10 +166,10 @@ def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Pair, number: int
     settings = limner.PaintSettings(plan.steps)
     images = [p.image for p in limner.paint(base, prompts, concepts=[concept], seed=plan.seeds[0], settings=settings)]
     member = pair.members[number]
-    return round(likeness_alone(images, member.held_out, member.noun, _encoder()), 4)
+    return round(likeness_alone(images, member.held_out, member.noun, _encoder(pair), faces=pair.faces), 4)
 
 
-def _judged(plan: PairPlan, pair: Pair, images: Sequence[Image.Image], alone: tuple[float, ...]) -> dict[str, Any]:
+def _judged(plan: PairPlan, pair: Both, images: Sequence[Image.Image], alone: tuple[float, ...]) -> dict[str, Any]:
     from limner.evaluation.several import Company, judged_together
 
     truths = tuple(prompt.truth for prompt in pair.prompts for _ in plan.seeds)
@@ -122,11 +179,13 @@ def _judged(plan: PairPlan, pair: Pair, images: Sequence[Image.Image], alone: tu
         tuple(member.held_out for member in pair.members),
         alone,
         truths,
+        pair.judged_regions(),
+        pair.faces,
     )
-    return judged_together(company, _encoder()).record
+    return judged_together(company, _encoder(pair)).record
 
 
-def _encoder() -> Any:
+def _encoder(pair: Both) -> Any:
     from limner.evaluation.encoders import pocket_encoders
 
-    return pocket_encoders()["identity"]
+    return pocket_encoders()[pair.encoder]

@@ -267,8 +267,9 @@ def _is_method(name: str) -> bool:
 
 
 def _lesson(method: str, settings: Settings, base: Base) -> list[Any]:
-    """A method with everything that decides its concepts: settings, pre-trained weights and, where it is the user's
-    own, its file. A baseline is its name alone."""
+    """A method with everything that decides its concepts: settings, the pre-trained weights that its recipe starts from
+    and, where it is the user's own, its file. A baseline is its name alone."""
+    from limner.core.subject import Subject
     from limner.core.weights import mark
     from limner.evaluation.encoders import file_hash
     from limner.library.settings import checked_settings
@@ -277,7 +278,9 @@ def _lesson(method: str, settings: Settings, base: Base) -> list[Any]:
     if not _is_method(method):
         return [method]
     own_file = file_hash(Path(method.rpartition(":")[0])) if ".py:" in method else ""
-    return [method, checked_settings(find(method), dict(settings)), mark(method, base), own_file]
+    chosen = checked_settings(find(method), dict(settings))
+    weights = find(method)(Subject("<rex>", "toy"), **chosen).weights
+    return [method, chosen, mark(weights, base) if weights else "", own_file]
 
 
 # ------------------------------------------------------------------------------------- concepts and pictures of units
