@@ -276,9 +276,11 @@ def _depths(count: int = 256) -> dict[str, float]:
     """Mean error of the estimated inverse depth, beside that of the mean map of all pictures."""
     drawn = draw(_graphs(PLAIN, count))
     wanted = inverse_of(drawn.depth).float() / 255
-    errors = (estimators.depth(drawn.pixels.float() / 255) - wanted, wanted.mean(0, keepdim=True) - wanted)
-    found, mean = (round(float(error.abs().mean()), 4) for error in errors)
-    return {"depth_error": found, "depth_error_of_the_mean": mean}
+    maps = {
+        "depth_error": estimators.depth(drawn.pixels.float() / 255),
+        "depth_error_of_the_mean": wanted.mean(0, True),
+    }
+    return {name: round(float((depths - wanted).abs().mean()), 4) for name, depths in maps.items()}
 
 
 def _overlap(pixels: Tensor, truth: Tensor) -> float:

@@ -169,8 +169,8 @@ def depth_agreement(pixels: Tensor, asked: Tensor) -> Tensor:
 
     from limner.pocket.estimators import depth
 
-    found, asked = depth(pixels).clamp_min(FAR), asked.clamp_min(FAR)
-    return (torch.maximum(found / asked, asked / found) < CLOSE).float().mean((1, 2, 3))
+    ratio = depth(pixels).clamp_min(FAR) / asked.clamp_min(FAR)
+    return (torch.maximum(ratio, 1 / ratio) < CLOSE).float().mean((1, 2, 3))
 
 
 def edge_agreement(pixels: Tensor, asked: Tensor) -> Tensor:
