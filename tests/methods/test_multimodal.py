@@ -347,7 +347,7 @@ def test_cafe_reads_one_subject_in_a_prompt(base: Any, rex: Subject) -> None:
 def test_texts_longer_than_the_aligner_s_places_are_aligned(base: Any, few: None) -> None:
     """Their further states share the last place, and only the first ones are reconstructed."""
     net = _writer(methods()["kosmos_g"](NOBODY).modifiers[0])
-    wide = SimpleNamespace(states_shape=(77, 768))
+    wide = SimpleNamespace(states_shape=(77, 768), text_positions=77)
     assert len(net.start(wide, multimodal(base), stream(0, "start"))["places"]) == 154
     for recipe, update in stage_of(base, "kosmos_g", 0):
         tensors = update.adapted.live[recipe.modifiers[0]].tensors
