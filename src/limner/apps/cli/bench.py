@@ -129,7 +129,7 @@ def bench(given: argparse.Namespace) -> None:
     for flag, wanted in (("ways", ("pairs", "couples")), ("conditions", ("conditions",))):
         if getattr(given, flag) and given.suite not in wanted:
             suites = " or ".join(f"--suite {name}" for name in wanted)
-            raise InputError(f"--{flag} is for {suites}: add it, or leave out --{flag}")
+            raise InputError(f"--{flag} is for {suites}: add --suite {wanted[0]}, or leave out --{flag}")
     if given.suite in OWN_SUITES:
         bench_of_suite(given)
         return
