@@ -11,6 +11,7 @@ from typing import Any
 
 from docs.suites import SIDE
 from limner.core.escaping import markdown_text
+from limner.core.wording import counted
 from limner.evaluation.suites import COUPLES, TRUTH, number_of, read_suite, text_of
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +32,7 @@ def page() -> str:
     columns = {column.name: column.title for column in COUPLES.columns}
     first, count = record["units"][0]["couple"], len({unit["couple"] for unit in record["units"]})
     lines = [
-        f"Numbers: {count} couple(s), {record['plan']['prompts']} prompts each. Pictures: {first}, not selected.",
+        f"Numbers: {counted(count, 'couple')}, {record['plan']['prompts']} prompts each. Pictures: {first}, not selected.",
         "",
     ]
     if (SHEETS / f"{PEOPLE}.webp").exists():
