@@ -12,7 +12,7 @@ from PIL import Image
 import limner
 from limner.pocket import judges
 from limner.pocket.world import CORE, SPLITS, WHOLE, caption, draw, sample
-from limner.pocket.world.vocabulary import CLASSES
+from limner.pocket.world.vocabulary import CLASSES, STYLES
 from training.pocket import evaluate
 from training.pocket.evaluate import QUESTIONS, fid, judged, recall, sheet
 
@@ -90,7 +90,7 @@ def test_the_sheet_shows_the_first_captions_there_are(tmp_path: Path) -> None:
 
 
 def test_styles_are_told_apart_by_hand_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "STYLES", evaluate.STYLES[:3])
+    monkeypatch.setattr(evaluate, "STYLES", STYLES[:3])
     by_hand, by_picture = torch.eye(8).repeat_interleave(2, 0), torch.eye(2).repeat(8, 1)
     monkeypatch.setattr(judges, "manners", lambda pixels: by_hand)
     assert evaluate._manners(pictures=2) == {"style_auc": 1.0, "style_auc_lowest": 1.0}
