@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from docs.suites import SIDE
+from docs.suites import QUALITY, SIDE
 from limner.core.escaping import markdown_text
 from limner.core.wording import counted
 from limner.evaluation.suites import COUPLES, TRUTH, number_of, read_suite, text_of
@@ -83,10 +83,10 @@ def sheets(folder: Path) -> None:
             side = (strip.height - (prompts - 1) * GAP) // prompts
             tops = [k * (side + GAP) for k in range(prompts)]
             _row([strip.crop((0, top, side, top + side)) for top in tops]).save(
-                SHEETS / f"{sheet_name(unit)}.webp", quality=80, method=6
+                SHEETS / f"{sheet_name(unit)}.webp", quality=QUALITY, method=6
             )
     couple = next(each for each in couples() if each.name == first)
-    _row([member.images[0] for member in couple.members]).save(SHEETS / f"{PEOPLE}.webp", quality=80, method=6)
+    _row([member.images[0] for member in couple.members]).save(SHEETS / f"{PEOPLE}.webp", quality=QUALITY, method=6)
 
 
 def _row(pictures: Any) -> Any:

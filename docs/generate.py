@@ -272,7 +272,7 @@ def sheets(folder: Path) -> None:
             for column, picture in enumerate([first, *shown]):
                 place = (column * SHEET_SIZE + (8 if column else 0), row * SHEET_SIZE)
                 sheet.paste(picture.convert("RGB").resize((SHEET_SIZE, SHEET_SIZE), Image.Resampling.LANCZOS), place)
-        sheet.save(SHEETS / f"{name}.webp", quality=80, method=6)
+        sheet.save(SHEETS / f"{name}.webp", quality=suites.QUALITY, method=6)
 
 
 def named(text: str) -> str:

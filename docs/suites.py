@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 SHEETS = ROOT / "docs" / "images" / "methods"
 SIDE = 96  # pixels of a picture in a sheet
+QUALITY = 60  # of a sheet, as WebP counts it
 BASELINES = (BASE, WORDS, TRUTH, UNCHANGED)
 
 
@@ -198,4 +199,4 @@ def _sheet(files: Sequence[Path], prompts: int, name: str) -> None:
                 top = column * (side + gap)
                 picture = strip.crop((0, top, side, top + side)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
                 sheet.paste(picture, (column * SIDE, row * SIDE))
-    sheet.save(SHEETS / f"{name}.webp", quality=80, method=6)
+    sheet.save(SHEETS / f"{name}.webp", quality=QUALITY, method=6)

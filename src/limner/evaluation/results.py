@@ -35,15 +35,16 @@ def folded(record: Mapping[str, Any]) -> dict[str, Any]:
     once, under "metrics", so that the file takes less than half."""
     units = record["units"]
     names = dict.fromkeys(name for unit in units for name in unit.get("metrics", {}))
-    shared = {name: _shared([u["metrics"][name] for u in units if name in u.get("metrics", {})]) for name in names}
+    shared = {name: _shared([u.get("metrics", {}).get(name) for u in units]) for name in names}
     return {**record, "metrics": shared, "units": [_without(unit, shared) for unit in units]}
 
 
 def unfolded(record: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `folded`."""
     shared = record["metrics"]
+    unmeasured: dict[str, Any] = {name: {} for name, fields in shared.items() if "value" in fields}
     units = [
-        {**unit, "metrics": {name: shared[name] | own for name, own in unit["metrics"].items()}}
+        {**unit, "metrics": {name: shared[name] | own for name, own in (unmeasured | unit["metrics"]).items()}}
         if "metrics" in unit
         else unit
         for unit in record["units"]
@@ -51,12 +52,15 @@ def unfolded(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in record.items() if name != "metrics"}, "units": units}
 
 
-def _shared(metrics: list[Mapping[str, Any]]) -> dict[str, Any]:
-    first = metrics[0]
+def _shared(metrics: list[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Fields that are alike in all units that have the metric; its value, too, where no unit has one."""
+    own = [metric for metric in metrics if metric is not None]
+    unmeasured = len(own) == len(metrics) and all(metric.get("value", 0) is None for metric in own)
     return {
         field: value
-        for field, value in first.items()
-        if field not in VALUES and all(field in other and other[field] == value for other in metrics)
+        for field, value in own[0].items()
+        if (field not in VALUES or (field == "value" and unmeasured))
+        and all(field in other and other[field] == value for other in own)
     }
 
 
@@ -67,7 +71,7 @@ def _without(unit: Mapping[str, Any], shared: Mapping[str, Mapping[str, Any]]) -
         name: {field: value for field, value in metric.items() if field not in shared[name]}
         for name, metric in unit["metrics"].items()
     }
-    return {**unit, "metrics": own}
+    return {**unit, "metrics": {name: metric for name, metric in own.items() if metric or "value" not in shared[name]}}
 
 
 VALUES = ("value", "each")
