@@ -302,6 +302,17 @@ def test_a_results_file_says_once_what_all_units_say_alike_of_a_metric() -> None
     assert unfolded(written) == record
 
 
+def test_a_metric_that_no_unit_has_is_in_a_results_file_once() -> None:
+    gap = {"value": None, "gap": "no --hps was given"}
+    units: list[dict[str, Any]] = [{"metrics": {"clip_t": {"value": k}, "hps": gap}} for k in range(2)]
+    written = folded({"format": FORMAT, "units": units})
+    assert written["metrics"]["hps"] == gap
+    assert written["units"][0] == {"metrics": {"clip_t": {"value": 0}}}
+    assert unfolded(written)["units"] == units
+    some = folded({"format": FORMAT, "units": [*units, {"metrics": {"hps": {"value": 1.0}}}]})
+    assert some["units"][0]["metrics"]["hps"] == gap
+
+
 def test_results_of_other_versions_and_damaged_ones_are_refused(ran: SimpleNamespace, tmp_path: Path) -> None:
     bad = tmp_path / "bad.json"
     bad.write_text("{")
