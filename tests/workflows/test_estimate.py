@@ -54,14 +54,14 @@ def test_this_machines_speed_is_measured_once(base: Any, monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("cache")
 def test_a_method_without_results_is_measured_by_its_own_updates(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "dreamartist" not in measured()
+    assert "cross_initialization" not in measured()
     times = {0: [0.1, 0.2, 0.4]}
     monkeypatch.setattr(estimate, "update_seconds", lambda *_: times)
-    found, _ = estimated(base, method="dreamartist", settings={"steps": 100})
+    found, _ = estimated(base, method="cross_initialization", settings={"steps": 100})
     assert (found.between, found.seconds) == ((10.0, 40.0), 20.0)
     assert found.memory_bytes == pytest.approx(0.74e9, rel=0.1)
     assert found.memory_basis.startswith("estimated")
-    found, _ = estimated(base, method="dreamartist", settings={"steps": 100}, budget=15.0)
+    found, _ = estimated(base, method="cross_initialization", settings={"steps": 100}, budget=15.0)
     assert found.seconds == 15
 
 
@@ -85,7 +85,7 @@ def test_what_is_unknown_has_a_reason(base: Any, monkeypatch: pytest.MonkeyPatch
         raise TeachingError("the loss is not a number")
 
     monkeypatch.setattr(estimate, "update_seconds", broken)
-    other, _ = estimated(base, method="dreamartist")
+    other, _ = estimated(base, method="cross_initialization")
     assert other.seconds is None
     assert "the loss is not a number" in other.basis
 
