@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 SHEETS = ROOT / "docs" / "images" / "methods"
 SIDE = 96  # pixels of a picture in a sheet
-QUALITY = 60  # of a sheet, as WebP counts it
+QUALITY = 60  # WebP's, of a sheet
 BASELINES = (BASE, WORDS, TRUTH, UNCHANGED)
 
 
