@@ -604,7 +604,7 @@ def _check_parts(base: Base, recipe: Recipe) -> None:
         wanted = getattr(part, "acts_in", ())
         if wanted and not there.intersection(wanted):
             raise InputError(
-                f"{names([part])[0]} acts in {' or '.join(wanted)} attention, and {base.name} ({base.family}) has "
+                f"{names([part])[0] or 'a part of this method'} acts in {' or '.join(wanted)} attention, and {base.name} ({base.family}) has "
                 f"{' and '.join(sorted(there))} attention only: this method does nothing on it"
             )
         check_part(base, part)

@@ -146,7 +146,7 @@ CONDITIONS = Suite(
     (
         Column("background", "background error ↓", "mean absolute difference from the source where nothing may change"),
         Column("identity", "identity ↑", "likeness of the subject to its real pictures; 0 where it is absent"),
-        Column("condition", "condition ↑", "the measure of this condition, one of the next five"),
+        Column("condition", "condition ↑", "the measure of this condition, one of the next six"),
         Column("silhouette", "silhouette ↑", "IoU of the subject's mask with that of the condition's picture"),
         Column("depth", "depth ↑", "share of pixels whose inverse depth is within a factor of 1.25 of the condition's"),
         Column("edges", "edges ↑", "F-measure of the edges with those of the condition, within two pixels"),

@@ -138,12 +138,12 @@ def _case(split: str, number: int, prompts: int) -> ConditionCase:
         member.name,
         member,
         scenes,
-        sources=tuple(_images(source.pixels)),
+        sources=images_of(source.pixels),
         masks=source.masks.float(),
         depths=(near / source.depth).clamp(0, 1)[:, None],
         edges=edges(source.pixels.float() / 255),
         boxes=tuple(_box(box) for box in answer.boxes[:, 0]),
-        answered=tuple(_images(answer.pixels)),
+        answered=images_of(answer.pixels),
         views=tuple(pictured(seen)),
     )
 
@@ -153,10 +153,11 @@ def _in_place(graph: SceneGraph, who: Individual) -> SceneGraph:
     return replace(graph, toys=(replace(graph.toys[0], individual=who), *graph.toys[1:]))
 
 
-def _images(pixels: Tensor) -> list[Image.Image]:
+def images_of(pixels: Tensor) -> Images:
+    """The pictures of pixels [B, 3, H, W] uint8."""
     from PIL import Image
 
-    return [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels]
+    return tuple(Image.fromarray(p.permute(1, 2, 0).contiguous().numpy()) for p in pixels)
 
 
 def _box(box: Tensor) -> Box:

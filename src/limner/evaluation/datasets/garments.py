@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from limner.core.subject import Subject
 from limner.errors import InputError
 
-from .conditions import ROOM
+from .conditions import ROOM, images_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -100,10 +100,10 @@ def _case(split: str, number: int, prompts: int) -> GarmentCase:
         cloth.kind,
         looks_of(cloth),
         tuple(graph.scene for graph in before),
-        references=_images(shown.pixels),
-        outlines=_images((_clothes(shown.part) * 255).byte()[:, None].expand(-1, 3, -1, -1)),
-        sources=_images(source.pixels),
-        answered=_images(answer.pixels),
+        references=images_of(shown.pixels),
+        outlines=images_of((_clothes(shown.part) * 255).byte()[:, None].expand(-1, 3, -1, -1)),
+        sources=images_of(source.pixels),
+        answered=images_of(answer.pixels),
         garment_masks=after,
         changeable=region,
     )
@@ -126,9 +126,3 @@ def _clothes(part: Tensor) -> Tensor:
     from limner.pocket.world.faces import PARTS
 
     return (part.long() == PARTS.index("garment")).float()
-
-
-def _images(pixels: Tensor) -> Images:
-    from PIL import Image
-
-    return tuple(Image.fromarray(p.permute(1, 2, 0).contiguous().numpy()) for p in pixels)
