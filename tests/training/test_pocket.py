@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
@@ -16,6 +17,7 @@ from transformers import CLIPTextModel, ViTModel
 from limner.bases.common.loading import POCKET
 from limner.core.streams import stream
 from limner.pocket.judges import WEIGHTS
+from limner.pocket.labels import FIELDS, SIDED, codes, mirrored
 from limner.pocket.world import SPLITS, WHOLE, caption, draw, sample
 from limner.pocket.world.grammar import words
 from tests.helpers import same
@@ -23,6 +25,7 @@ from training.pocket import autoencoder as ae
 from training.pocket import decoder, denoiser, judges, language
 from training.pocket.adopt import NETWORKS, adopt
 from training.pocket.data import NUM_VIEWS, graphs_of, pictures, rows
+from training.pocket.export import export
 from training.pocket.run import Run, keep
 
 
@@ -191,6 +194,42 @@ def test_an_edition_without_all_its_networks_leaves_the_rest_to_be_trained(tmp_p
     run.folder.mkdir()
     adopt(run, whole)
     assert [f.stem for f in run.folder.glob("*.safetensors")] == ["segmenter"]
+
+
+def test_a_run_without_a_denoiser_hands_on_what_it_has(run: Run, tmp_path: Path) -> None:
+    folder, following = tmp_path / "edition", Run(tmp_path / "run", size=run.size)
+    for network in (ae.standardised, language.clip, judges.segmenter):
+        network(run)
+    export(run, folder)
+    assert not (folder / "base" / "unet").exists()
+    assert {f.name for f in folder.glob("*.safetensors")} >= {"segmenter.safetensors"}
+    following.folder.mkdir()
+    adopt(following, folder)
+    for name in ("standardised", "clip", "segmenter"):
+        there, adopted = run.weights(name), following.weights(name)
+        assert there.keys() == adopted.keys()
+        assert all(torch.equal(there[key].half().float(), adopted[key]) for key in there)
+    assert language.tokenizer(following)("a red dog").input_ids == language.tokenizer(run)("a red dog").input_ids
+
+
+def test_mirrored_pictures_have_mirrored_labels(run: Run) -> None:
+    graphs = [sample(k, world=replace(WHOLE, pairs=0.0, triples=0.0)) for k in range(200)]
+    true = codes(graphs)
+    other = mirrored(true)
+    assert np.array_equal(mirrored(other), true)
+    changed = {field for column, field in enumerate(FIELDS) if (true[:, column] != other[:, column]).any()}
+    assert changed == set(SIDED)
+    first = {field: FIELDS[field][code] for field, code in zip(FIELDS, true[0], strict=True)}
+    swapped = {field: FIELDS[field][code] for field, code in zip(FIELDS, other[0], strict=True)}
+    assert (first["azimuth"], swapped["azimuth"]) == ("front right", "front left")
+
+
+def test_rows_that_may_not_be_mirrored_stay(run: Run) -> None:
+    darker_left = torch.linspace(0, 1, 64).expand(16, 3, 64, 64)
+    near, flipped = judges.nearer(darker_left, stream(0, "varied", 1), may_flip=torch.arange(16) < 8)
+    assert flipped[:8].any()
+    assert not flipped[8:].any()
+    assert torch.equal(flipped, near[:, 0, 0, 0] > near[:, 0, 0, -1])
 
 
 @pytest.mark.parametrize("stage", ["judge", "identity", "faces", "places"])

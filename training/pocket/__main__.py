@@ -34,7 +34,7 @@ from . import (
 from .run import Run, Stopped, keep
 
 STAGES: dict[str, Callable[[Run], object]] = {
-    "adopt": adopt.adopt,
+    "adopt": lambda run: adopt.adopt(run, run.target),
     "render": lambda run: [data.pictures(run, p, workers=2) for p in ("train", "dev")],
     "tokenizer": language.tokenizer,
     "autoencoder": autoencoder.autoencoder,
@@ -98,7 +98,10 @@ def main() -> None:
     )
     parser.add_argument("--samples", type=int, default=Run.samples, help="training samples of the denoiser in all")
     parser.add_argument(
-        "--weights", type=Path, default=WEIGHTS, help="where to export to; the package itself if not said"
+        "--weights",
+        type=Path,
+        default=WEIGHTS,
+        help="where to export to and adopt from; the package itself if not said",
     )
     parser.add_argument(
         "--painted", type=int, default=Run.painted, help="pictures that the evaluation's Fréchet distance is over"

@@ -33,7 +33,7 @@ def depth(run: Run) -> nn.Module:
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         chosen = rows(len(pixels), batch, step, seed=run.seed, purpose=NAME)
         at = stream(run.seed, NAME, step)
-        near = nearer(torch.cat([floats(pixels[chosen]), floats(inverse[chosen])], 1), at)
+        near, _ = nearer(torch.cat([floats(pixels[chosen]), floats(inverse[chosen])], 1), at)
         wanted = (near[:, 3:] / near[:, 3:].amax((2, 3), keepdim=True).clamp_min(1e-3)).to(run.device)
         with run.mixed():
             out = network(softened(near[:, :3], step, at).to(run.device))

@@ -6,23 +6,30 @@ import json
 import shutil
 from pathlib import Path
 
-from torch import nn
-
 from limner.pocket.judges import WEIGHTS
 
-from . import denoiser, depth, gan, judges, language, motion, readers
+from . import autoencoder, denoiser, gan, judges, language, motion
+from .adopt import NETWORKS
 from .language import write_json
 from .run import Run
 
+JUDGES = "judge", "identity", "faces", "segmenter", "places", "reader", "landmarks", "manner", "depth"
 SHARD = "15MB"  # small enough for machines that hand files back in pieces
 
 
 def export(run: Run, folder: Path = WEIGHTS) -> None:
-    """Write the base and the judges in the place of earlier ones.
+    """Write what the run has finished in the place of earlier weights: the base, the judges, and what was asked for. Of
+    a stage that is not finished, the folder keeps what it has.
 
     Weights of methods stay: those of another base are refused by their fingerprint when they are asked for.
     """
-    export_base(run, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if run.finished("clip"):
+        export_clip(run, folder)
+    if run.finished(denoiser.NAME):
+        export_base(run, folder)
+    else:
+        export_latents(run, folder)
     export_judges(run, folder)
     export_motion(run, folder)
     gan.export_gan(run, folder)
@@ -30,7 +37,7 @@ def export(run: Run, folder: Path = WEIGHTS) -> None:
 
 
 def export_base(run: Run, folder: Path = WEIGHTS) -> None:
-    """The base as a Stable Diffusion folder, and the CLIP that its text encoder comes from."""
+    """The base as a Stable Diffusion folder."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
     from limner.bases.diffusion.stable_diffusion import StableDiffusion
@@ -38,9 +45,7 @@ def export_base(run: Run, folder: Path = WEIGHTS) -> None:
     base = denoiser.assembled(run, denoiser.denoiser(run))
     assert isinstance(base, StableDiffusion)
     tower = base.towers[0]
-    for name in ("base", "clip"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "base", ignore_errors=True)
     pipeline = StableDiffusionPipeline(
         vae=base.autoencoder.half(),
         text_encoder=tower.model.half(),
@@ -52,11 +57,25 @@ def export_base(run: Run, folder: Path = WEIGHTS) -> None:
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder / "base", safe_serialization=True, max_shard_size=SHARD)
+    _opened_in_single_precision(folder / "base" / "text_encoder" / "config.json")
+
+
+def export_latents(run: Run, folder: Path = WEIGHTS) -> None:
+    """The tokenizer and the autoencoder alone, in their places in a base whose denoiser is still to be trained."""
+    if run.finished(autoencoder.STANDARDISED):
+        for part in ("tokenizer", "vae"):
+            shutil.rmtree(folder / "base" / part, ignore_errors=True)
+        language.tokenizer(run).save_pretrained(folder / "base" / "tokenizer")
+        autoencoder.best(run).half().save_pretrained(folder / "base" / "vae", max_shard_size=SHARD)
+
+
+def export_clip(run: Run, folder: Path = WEIGHTS) -> None:
+    """The CLIP that the base's text encoder comes from."""
+    shutil.rmtree(folder / "clip", ignore_errors=True)
     language.clip(run).half().save_pretrained(folder / "clip")
     size = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"height": run.size, "width": run.size}}
     write_json(folder / "clip" / "preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor", **size})
-    for place in ("base/text_encoder", "clip"):
-        _opened_in_single_precision(folder / place / "config.json")
+    _opened_in_single_precision(folder / "clip" / "config.json")
 
 
 def export_motion(run: Run, folder: Path = WEIGHTS) -> None:
@@ -71,19 +90,15 @@ def export_judges(run: Run, folder: Path = WEIGHTS) -> None:
     import torch
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(folder / "dino", ignore_errors=True)
-    judges.dino(run).half().save_pretrained(folder / "dino")
-    _opened_in_single_precision(folder / "dino" / "config.json")
-    networks: dict[str, nn.Module] = {
-        "judge": judges.judge(run), "identity": judges.identity(run), "faces": judges.faces(run),
-        "segmenter": judges.segmenter(run), "places": judges.places(run), "reader": readers.reader(run),
-        "landmarks": readers.landmarks(run), "manner": readers.manner(run),
-    }  # fmt: skip
-    (folder / "estimators").mkdir(exist_ok=True)
-    for name, network in {**networks, "estimators/depth": depth.depth(run)}.items():
-        half = {k: v.to(torch.float16).contiguous() for k, v in network.state_dict().items()}
-        save_file(half, folder / f"{name}.safetensors")
+    if run.finished("dino"):
+        shutil.rmtree(folder / "dino", ignore_errors=True)
+        judges.dino(run).half().save_pretrained(folder / "dino")
+        _opened_in_single_precision(folder / "dino" / "config.json")
+    (folder / "estimators").mkdir(parents=True, exist_ok=True)
+    for name in JUDGES:
+        if run.finished(name):
+            half = {k: v.to(torch.float16).contiguous() for k, v in run.weights(name).items()}
+            save_file(half, folder / NETWORKS[name])
 
 
 def _opened_in_single_precision(path: Path) -> None:

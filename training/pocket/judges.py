@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from limner.core.streams import stream
 from limner.pocket.judges import WEIGHTS, heads_of
-from limner.pocket.labels import FIELDS, codes
+from limner.pocket.labels import FIELDS, codes, mirrored
 from limner.pocket.networks import Identity, Judge, Places, Segmenter
 from limner.pocket.world.vocabulary import CLASSES
 
@@ -32,13 +33,19 @@ def judge(run: Run) -> nn.Module:
         return network.eval()
     network = Judge({name: len(options) for name, options in FIELDS.items()})
     data = pictures(run, "train")
-    truth = torch.from_numpy(codes(data.graphs))
+    truth = codes(data.graphs)
+    both_ways = torch.from_numpy(np.stack([truth, mirrored(truth)]))
+    alone = torch.tensor(
+        [len(graph.people or graph.toys) == 1 for graph in data.graphs]
+    )  # the first of two is on the left
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         chosen = rows(len(truth), BATCH, step, seed=run.seed, purpose="judge")
-        wanted = truth[chosen].to(run.device)
+        at = stream(run.seed, "varied", step)
+        near, flipped = nearer(floats(data.pixels[chosen]), at, may_flip=alone[chosen])
+        wanted = both_ways[flipped.long(), chosen].to(run.device)
         with run.mixed():
-            logits = network(varied(floats(data.pixels[chosen]), step, run.seed).to(run.device))
+            logits = network(softened(near, step, at).to(run.device))
         terms, right = [], {}
         for column, (name, out) in enumerate(logits.items()):
             there = wanted[:, column] >= 0
@@ -49,24 +56,29 @@ def judge(run: Run) -> nn.Module:
         value = torch.stack(terms).sum()
         return value, {"loss": value.item(), **right}
 
-    return train(run, "judge", network, loss, steps=run.steps(10_000), lr=1.2e-3, weight_decay=0.05)
+    steps = run.steps(10_000 if run.before is None else 4_000)
+    return train(run, "judge", network, loss, steps=steps, lr=1.2e-3, weight_decay=0.05)
 
 
 def varied(pixels: Tensor, step: int, seed: int) -> Tensor:
     """The batch seen a little nearer, some pictures mirrored, and every second step softened: painted ones are
     softer."""
     at = stream(seed, "varied", step)
-    return softened(nearer(pixels, at), step, at)
+    return softened(nearer(pixels, at)[0], step, at)
 
 
-def nearer(pixels: Tensor, at: torch.Generator) -> Tensor:
-    """The batch [B, C, S, S] through one smaller window, some of it mirrored."""
-    mirrored = torch.rand(len(pixels), generator=at) < 0.5
-    pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
+def nearer(pixels: Tensor, at: torch.Generator, *, may_flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The batch [B, C, S, S] through one smaller window, half of it mirrored, and which rows are, [B]. Rows where
+    `may_flip` is false stay as they are."""
+    flipped = torch.rand(len(pixels), generator=at) < 0.5
+    if may_flip is not None:
+        flipped &= may_flip
+    pixels = torch.where(flipped[:, None, None, None], pixels.flip(-1), pixels)
     size = pixels.shape[-1]
     side = size - int(torch.randint(size // 8 + 1, (), generator=at))
     top, left = (int(x) for x in torch.randint(size - side + 1, (2,), generator=at))
-    return F.interpolate(pixels[:, :, top : top + side, left : left + side], (size, size), mode="bilinear")
+    window = pixels[:, :, top : top + side, left : left + side]
+    return F.interpolate(window, (size, size), mode="bilinear"), flipped
 
 
 def softened(near: Tensor, step: int, at: torch.Generator) -> Tensor:
@@ -165,7 +177,7 @@ def places(run: Run) -> nn.Module:
         chosen = rows(len(kinds), batch, step, seed=run.seed, purpose="places")
         at = stream(run.seed, "places", step)
         there = F.one_hot(data.toys[chosen].long(), 3).movedim(-1, 1).float()
-        near = nearer(torch.cat([floats(data.pixels[chosen]), there], 1), at)
+        near, _ = nearer(torch.cat([floats(data.pixels[chosen]), there], 1), at)
         shares = F.avg_pool2d(near[:, 3:], 8)  # [B, 3, S/8, S/8] of nothing and of both toys
         wanted = torch.zeros(batch, nothing + 1, *shares.shape[2:])
         wanted.scatter_add_(1, kinds[chosen][:, :, None, None].expand_as(shares), shares)

@@ -46,7 +46,7 @@ def reader(run: Run) -> nn.Module:
         chosen = rows(len(data.graphs), batch, step, seed=run.seed, purpose="reader")
         at = torch.Generator().manual_seed(run.seed * 1_000_003 + step)
         there = F.one_hot(data.toys[chosen].long(), SLOTS + 1).movedim(-1, 1).float()
-        near = nearer(torch.cat([floats(data.pixels[chosen]), there], 1), at)
+        near, _ = nearer(torch.cat([floats(data.pixels[chosen]), there], 1), at)
         wanted = {field: values[chosen].to(run.device) for field, values in truth.items()}
         box = framed(near[:, 4:]).to(run.device)
         with run.mixed():

@@ -56,6 +56,9 @@ turn; `view` is the same in quarters, without distinguishing left and right."""
 UNKNOWN = -1
 """Label of a field that a picture does not have."""
 
+SIDED = "azimuth", "gaze", "head"
+"""Fields whose options change where a picture is mirrored: left and right are swapped in their names."""
+
 
 def labels(graph: SceneGraph) -> dict[str, str]:
     """Field -> the picture's true option; fields that it does not have are left out."""
@@ -119,3 +122,18 @@ def codes(graphs: Sequence[SceneGraph]) -> np.ndarray:
         [[options.index(row[f]) if f in row else UNKNOWN for f, options in FIELDS.items()] for row in rows],
         dtype=np.int64,
     ).reshape(len(rows), len(FIELDS))
+
+
+def mirrored(true: np.ndarray) -> np.ndarray:
+    """The codes [B, number of fields] of the same pictures, mirrored from left to right."""
+    swapped = true.copy()
+    for column, (field, options) in enumerate(FIELDS.items()):
+        if field in SIDED:
+            order = np.array([*(options.index(_other_side(option)) for option in options), UNKNOWN])
+            swapped[:, column] = order[true[:, column]]
+    return swapped
+
+
+def _other_side(option: str) -> str:
+    sides = {"left": "right", "right": "left"}
+    return " ".join(sides.get(word, word) for word in option.split())
