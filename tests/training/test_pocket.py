@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from transformers import CLIPTextModel, ViTModel
 
 from limner.bases.common.loading import POCKET
 from limner.core.streams import stream
+from limner.engine.parallel import ALONE
 from limner.pocket.judges import WEIGHTS
 from limner.pocket.labels import FIELDS, SIDED, codes, mirrored
 from limner.pocket.world import SPLITS, WHOLE, caption, draw, sample
@@ -125,6 +129,26 @@ def test_stopped_anywhere_a_stage_ends_at_the_same_bits(
     second = getattr(module, stage)(cut).state_dict()
     assert same(first, second)
     assert not cut.path(f"{stage}.state").exists()
+
+
+@pytest.mark.sweep
+def test_two_processes_train_the_denoiser_as_one_does(run: Run, tmp_path: Path) -> None:
+    pictures(run, "train")
+    denoiser.assembled(run, denoiser.new_unet())
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        shutil.copytree(run.folder, folder)
+    given = ("--pictures", "40", "--size", "64", "--scale", "0", "--precision", "float32", "--stage", "denoiser")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--")
+    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    for folder, started_by in zip(folders, (("-m",), launcher), strict=True):
+        command = (sys.executable, *started_by, "training.pocket", "--run", str(folder), *given)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+    one, two = (load_file(folder / "denoiser.safetensors") for folder in folders)
+    assert any(not torch.equal(one[name], start) for name, start in denoiser.new_unet().state_dict().items())
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], atol=2e-5, rtol=1e-3)
 
 
 def test_times_are_learned_where_pictures_take_shape(run: Run) -> None:
@@ -298,7 +322,7 @@ def test_attention_is_bounded_head_by_head_and_nothing_else_moves() -> None:
         torch.tensor([500, 20]),
         torch.randn(2, 8, 192, generator=generator),
     )
-    with denoiser.Listening(unet) as heard:
+    with denoiser.Listening(unet, ALONE) as heard:
         heard.on = True
         unet(*given)
         first = heard.cap(20.0)

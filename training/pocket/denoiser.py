@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from limner.core.interrupts import stopping
+from limner.engine.parallel import Spread, spread
 
 from . import autoencoder as ae
 from .data import graphs_of, rows
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from limner.engine.train import Checkpoint
 
 NAME = "denoiser"
-BATCH = 32  # at equal time better than 64: more updates
+BATCH = 64  # over all processes
 EMA = 0.9995
 MILESTONE = 1_000_000  # samples after which the averaged weights are kept apart
 MOST_LOGIT = 20.0  # that attention to words may reach: where one token has it all, queries and keys learn nothing
@@ -65,7 +66,8 @@ def new_unet() -> Any:
 
 
 def denoiser(run: Run) -> Any:
-    """The run's UNet with averaged weights, taught now as far as it was not before."""
+    """The run's UNet with averaged weights, trained now as far as it was not before; by several processes where
+    `torchrun` or `accelerate launch` started them, each with its part of every batch."""
     unet = new_unet()
     if run.finished(NAME):
         unet.load_state_dict(run.weights(NAME))
@@ -77,7 +79,10 @@ def denoiser(run: Run) -> Any:
     from limner.parts.objectives.denoising import denoising
     from limner.parts.parameters import everything
 
-    base = assembled(run, unet, learning=True)
+    together = spread()
+    with together.main_first():
+        base = assembled(run, unet, learning=True)
+        ae.train_latents(run)
     stage = Stage(
         train=(everything(),),
         loss=(denoising(world_latents(run)),),
@@ -91,35 +96,41 @@ def denoiser(run: Run) -> Any:
     adapter = Adapter(Recipe(says="", stages=(stage,)), handle="<nobody>")
     average, start = _resumed(run, base)
     clock, saved = Clock(NAME, stage.steps), time.monotonic()
-    with stopping() as asked, run.mixed(), Listening(unet) as heard:
-        for progress in train(base, adapter, stages=(stage,), seed=run.seed, start=start):
+    with stopping() as asked, run.mixed(), Listening(unet, together) as heard:
+        for progress in train(base, adapter, stages=(stage,), seed=run.seed, start=start, spread=together):
             done = progress.step + 1
             if heard.on:
-                run.log("attention", step=progress.step, **heard.cap(MOST_LOGIT))
+                largest = heard.cap(MOST_LOGIT)
+                if together.main:
+                    run.log("attention", step=progress.step, **largest)
             heard.on = done % CAP_EVERY == CAP_EVERY - 1
             _average(average, base, min(EMA, done / (done + 9)))
-            clock.tick(progress.step, {"loss": progress.loss})
-            if progress.step % 20 == 0:
-                run.log(NAME, step=progress.step, samples=done * BATCH, loss=progress.loss)
-            if done * BATCH % MILESTONE < BATCH:
-                half = {k: v.half() for k, v in average.items()}
-                run.save(f"milestones/{done * BATCH // MILESTONE:03}M", half)
-            if asked() or time.monotonic() - saved > 5 * CHECKPOINT_SECONDS:
+            if together.main:
+                clock.tick(progress.step, {"loss": progress.loss})
+                if progress.step % 20 == 0:
+                    run.log(NAME, step=progress.step, samples=done * BATCH, loss=progress.loss)
+                if done * BATCH % MILESTONE < BATCH:
+                    half = {k: v.half() for k, v in average.items()}
+                    run.save(f"milestones/{done * BATCH // MILESTONE:03}M", half)
+            (stop,) = together.any(asked())
+            if together.main and (stop or time.monotonic() - saved > 5 * CHECKPOINT_SECONDS):
                 _save(run, progress.snapshot(), average)
                 saved = time.monotonic()
-            if asked():
+            if stop:
                 raise Stopped
-    run.save(NAME, average)
-    run.path(f"{NAME}.state").unlink(missing_ok=True)
+    if together.main:
+        run.save(NAME, average)
+        run.path(f"{NAME}.state").unlink(missing_ok=True)
     unet.load_state_dict(average)
     return unet.eval()
 
 
 class Listening:
     """Watches the queries and keys of every layer that reads words, and bounds their product (QK-Clip, Sec. 2.1 of
-    arXiv:2507.20534). Within a `with`; the layers are as they were once it ends."""
+    arXiv:2507.20534), over the rows of all processes. Within a `with`; the layers are as they were once it ends."""
 
-    def __init__(self, unet: Any) -> None:
+    def __init__(self, unet: Any, together: Spread) -> None:
+        self.together = together
         self.layers = {name: layer for name, layer in unet.named_modules() if name.endswith("attn2")}
         self.on = False
         self.projections: dict[tuple[str, str], Tensor] = {}
@@ -154,6 +165,7 @@ class Listening:
                 self.projections[name, part].float().unflatten(-1, (layer.heads, -1)) for part in ("to_q", "to_k")
             )
             logits = torch.einsum("bqhd,bkhd->hbqk", query, key).abs().flatten(1).amax(1) * layer.scale
+            logits = self.together.largest(logits)
             factor = (most / logits.clamp_min(1e-9)).clamp_max(1.0).sqrt()
             for part in ("to_q", "to_k"):
                 weight = getattr(layer, part).weight

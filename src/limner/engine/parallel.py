@@ -124,6 +124,10 @@ class Spread:
         """For each argument, whether it is true in any process."""
         return list(flags)
 
+    def largest(self, values: Tensor) -> Tensor:
+        """The largest of each value over all processes."""
+        return values
+
     @contextmanager
     def main_first(self) -> Iterator[None]:
         """The main process runs this block first, so that the other processes find its results in the cache."""
@@ -205,6 +209,13 @@ class Spreading(Spread):
 
     def any(self, *flags: bool) -> list[bool]:
         return [value > 0 for value in self.mean({str(k): float(v) for k, v in enumerate(flags)}).values()]
+
+    def largest(self, values: Tensor) -> Tensor:
+        import torch.distributed as dist
+
+        values = values.clone()
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        return values
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
