@@ -209,8 +209,16 @@ def _edges(scene: _Scene, colour: Tensor, winner: Tensor) -> Tensor:
     return edge.view(-1).nonzero()[:, 0]
 
 
+def _at(table: Tensor, rows: Tensor) -> Tensor:
+    """`table[rows]` for row numbers [N], in a third of the time that indexing takes. Rows of several dimensions are
+    flattened first: index_select is fast for matrices."""
+    if table.ndim < 3:
+        return table.index_select(0, rows)
+    return table.flatten(1).index_select(0, rows).view(-1, *table.shape[1:])
+
+
 def _only(index: Tensor, pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    place = index[pairs[0]]
+    place = _at(index, pairs[0])
     mask = place >= 0
     return place[mask], pairs[1][mask]
 
@@ -225,7 +233,7 @@ def _rays(
     picture, inside = pixel // scene.size**2, pixel % scene.size**2
     x = (inside % scene.size + 0.5 + offset[0]) * (2 / scene.size) - 1
     y = 1 - (inside // scene.size + 0.5 + offset[1]) * (2 / scene.size)
-    right, up, forward = scene.axes[picture].unbind(1)
+    right, up, forward = _at(scene.axes, picture).unbind(1)
     return _Rays(picture, forward + x[:, None] * right + y[:, None] * up, *pairs, *shadows)
 
 
@@ -277,10 +285,10 @@ def _trace(scene: _Scene, rays: _Rays) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     count = len(rays.picture)
     t = _meet(scene, rays)
     nearest = torch.full((count,), MISS, device=t.device).scatter_reduce(0, rays.ray, t, "amin")
-    first = (t == nearest[rays.ray]) & (t < MISS)
+    first = (t == _at(nearest, rays.ray)) & (t < MISS)
     winner = torch.full((count,), -1, dtype=torch.long, device=t.device)
     winner[rays.ray[first]] = rays.solid[first]
-    eye = scene.eye[rays.picture]
+    eye = _at(scene.eye, rays.picture)
     falling = rays.direction[:, 1]
     ground = torch.where(falling < -1e-5, -eye[:, 1] / falling.clamp_max(-1e-5), MISS)
     on_ground = (ground < nearest).nonzero()[:, 0]
@@ -299,38 +307,39 @@ def _trace(scene: _Scene, rays: _Rays) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _meet(scene: _Scene, rays: _Rays) -> Tensor:
     """t [P] of every pair, from the camera."""
     home = torch.einsum("sij,sj->si", scene.inward, scene.eye[scene.picture] - scene.center)
-    direction = torch.einsum("pij,pj->pi", scene.inward[rays.solid], rays.direction[rays.ray])
-    return _first_hit(scene, rays.solid, home[rays.solid], direction)
+    direction = torch.einsum("pij,pj->pi", _at(scene.inward, rays.solid), _at(rays.direction, rays.ray))
+    return _first_hit(scene, rays.solid, _at(home, rays.solid), direction)
 
 
 def _first_hit(scene: _Scene, solid: Tensor, origin: Tensor, direction: Tensor) -> Tensor:
     """t [P] of rays already in unit-shape coordinates, each kind by its own formula."""
     t = torch.full((len(solid),), MISS, device=solid.device)
-    kind = scene.kind[solid]
+    kind = _at(scene.kind, solid)
     for code, meet in enumerate((ball, None, cube)):
         chosen = (kind == code).nonzero()[:, 0]
-        o, d = origin[chosen], direction[chosen]
-        t[chosen] = meet(o, d) if meet else cone(o, d, scene.about["taper"][solid[chosen]])
+        o, d = _at(origin, chosen), _at(direction, chosen)
+        t[chosen] = meet(o, d) if meet else cone(o, d, _at(scene.about["taper"], _at(solid, chosen)))
     return t
 
 
 def _sky(scene: _Scene, picture: Tensor, direction: Tensor) -> Tensor:
     light = scene.light
     direction = direction / direction.norm(dim=-1, keepdim=True)
-    named = (light[name][picture] for name in ("sky_top", "sky_bottom", "backdrop", "phase"))
-    return to_linear(sky_colour(light["horizon"][picture], direction, *named))
+    named = (_at(light[name], picture) for name in ("sky_top", "sky_bottom", "backdrop", "phase"))
+    return to_linear(sky_colour(_at(light["horizon"], picture), direction, *named))
 
 
 def _ground(scene: _Scene, rays: _Rays, chosen: Tensor, t: Tensor) -> Tensor:
-    light, picture = scene.light, rays.picture[chosen]
-    point = scene.eye[picture] + t[:, None] * rays.direction[chosen]
-    named = (light[name][picture] for name in ("ground", "ground_second", "phase"))
-    albedo = to_linear(ground_colour(light["ground_pattern"][picture], point[:, [0, 2]], *named))
-    sun = light["sun"][picture]
+    light, picture = scene.light, _at(rays.picture, chosen)
+    point = _at(scene.eye, picture) + t[:, None] * _at(rays.direction, chosen)
+    named = (_at(light[name], picture) for name in ("ground", "ground_second", "phase"))
+    albedo = to_linear(ground_colour(_at(light["ground_pattern"], picture), point[:, [0, 2]], *named))
+    sun = _at(light["sun"], picture)
     open_sky = ~_shaded(scene, rays, chosen, point)
-    lit = light["sunlight"][picture] * (sun[:, 1:2].clamp_min(0) * open_sky[:, None]) + light["ambient"][picture]
-    haze = light["haze"][picture][:, None] * (1 - torch.exp(-((t / 30) ** 2)))[:, None]
-    far = to_linear(light["sky_bottom"][picture])
+    sunlight, ambient = _at(light["sunlight"], picture), _at(light["ambient"], picture)
+    lit = sunlight * (sun[:, 1:2].clamp_min(0) * open_sky[:, None]) + ambient
+    haze = _at(light["haze"], picture)[:, None] * (1 - torch.exp(-((t / 30) ** 2)))[:, None]
+    far = to_linear(_at(light["sky_bottom"], picture))
     return albedo * lit * (1 - haze) + far * haze
 
 
@@ -339,11 +348,9 @@ def _shaded(scene: _Scene, rays: _Rays, chosen: Tensor, point: Tensor) -> Tensor
     place = torch.full((len(rays.picture),), -1, dtype=torch.long, device=point.device)
     place[chosen] = torch.arange(len(chosen), device=point.device)
     at, solid = _only(place, (rays.shadow_ray, rays.shadow_solid))
-    inward = scene.inward[solid]
-    origin = torch.einsum(
-        "pij,pj->pi", inward, point[at] + 1e-3 * scene.light["sun"][scene.picture[solid]] - scene.center[solid]
-    )
-    direction = torch.einsum("pij,pj->pi", inward, scene.light["sun"][scene.picture[solid]])
+    inward, sun = _at(scene.inward, solid), _at(scene.light["sun"], _at(scene.picture, solid))
+    origin = torch.einsum("pij,pj->pi", inward, _at(point, at) + 1e-3 * sun - _at(scene.center, solid))
+    direction = torch.einsum("pij,pj->pi", inward, sun)
     hit = _first_hit(scene, solid, origin, direction) < MISS
     shaded = torch.zeros(len(point), dtype=torch.bool, device=point.device)
     shaded[at[hit]] = True
@@ -355,10 +362,10 @@ def _solids(scene: _Scene, rays: _Rays, chosen: Tensor, solid: Tensor, t: Tensor
     if not len(chosen):
         empty = torch.zeros(0, 3, device=t.device)
         return empty, empty
-    picture, direction = rays.picture[chosen], rays.direction[chosen]
-    point = scene.eye[picture] + t[:, None] * direction
+    picture, direction = _at(rays.picture, chosen), _at(rays.direction, chosen)
+    point = _at(scene.eye, picture) + t[:, None] * direction
     normal = _normal(scene, solid, point)
-    about = {name: column[solid] for name, column in scene.about.items() if name not in ("part", "toy")}
+    about = {name: _at(column, solid) for name, column in scene.about.items() if name not in ("part", "toy")}
     own = torch.einsum("pij,pj->pi", about["frame"][:, :, :3], point) + about["frame"][:, :, 3]
     albedo = patterned(about["pattern"], own, about["colour"], about["pattern_colour"], about["pattern_shape"])
     albedo = wooden(about["material"] == SURFACES.index("wood"), own, marked(albedo, own, about["marks"]))
@@ -367,9 +374,9 @@ def _solids(scene: _Scene, rays: _Rays, chosen: Tensor, solid: Tensor, t: Tensor
 
 
 def _normal(scene: _Scene, solid: Tensor, point: Tensor) -> Tensor:
-    inward = scene.inward[solid]
-    q = torch.einsum("pij,pj->pi", inward, point - scene.center[solid])
-    kind, taper = scene.kind[solid], scene.about["taper"][solid]
+    inward = _at(scene.inward, solid)
+    q = torch.einsum("pij,pj->pi", inward, point - _at(scene.center, solid))
+    kind, taper = _at(scene.kind, solid), _at(scene.about["taper"], solid)
     gradient = torch.where((kind == 0)[:, None], ball_normal(q), cube_normal(q))
     gradient = torch.where((kind == 1)[:, None], cone_normal(q, taper), gradient)
     return torch.nn.functional.normalize(torch.einsum("pij,pi->pj", inward, gradient), dim=-1)
@@ -378,7 +385,7 @@ def _normal(scene: _Scene, solid: Tensor, point: Tensor) -> Tensor:
 def _lit(scene: _Scene, picture: Tensor, direction: Tensor, normal: Tensor, albedo: Tensor, material: Tensor) -> Tensor:
     """Diffuse light, a highlight (Blinn-Phong), and what metal mirrors and glass lets through."""
     light = scene.light
-    sun, sunlight, ambient = light["sun"][picture], light["sunlight"][picture], light["ambient"][picture]
+    sun, sunlight, ambient = (_at(light[name], picture) for name in ("sun", "sunlight", "ambient"))
     view = -direction / direction.norm(dim=-1, keepdim=True)
     facing = (normal * sun).sum(-1, keepdim=True)
     diffuse = sunlight * (facing + 0.15).clamp_min(0) / 1.15 + ambient * (0.65 + 0.35 * normal[:, 1:2])
