@@ -11,7 +11,7 @@ METHOD ?= ip_adapter
 N ?= 200
 QUICK_TESTS := tests/test_methods.py tests/test_rooms.py tests/tools tests/engine/test_attach.py tests/core/test_concept.py
 
-.PHONY: demo test test-all test-quick browser screenshots check wheel fuzz proofs kills bench bench-quick docs pocket weights pretrain clean
+.PHONY: demo test test-all test-quick browser screenshots check wheel fuzz proofs kills bench bench-quick tune docs pocket weights pretrain clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
@@ -63,6 +63,9 @@ bench: $(VENV)/ready         ## every method on three held-out toys: results/ben
 bench-quick: $(VENV)/ready   ## the same, small: out/quick.json
 	$(BIN)/limner bench --size quick --workers 2 --results out/quick.json
 	$(BIN)/limner report out/quick.json --out out/quick.html
+
+tune: $(VENV)/ready          ## the defaults of all methods that train on each object, after a new base: results/tuned.json
+	$(BIN)/limner tune --workers 2 --write
 
 docs: $(VENV)/ready          ## the generated parts of README and docs/
 	$(BIN)/python -m docs.generate

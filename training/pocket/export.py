@@ -18,8 +18,8 @@ SHARD = "15MB"  # small enough for machines that hand files back in pieces
 
 
 def export(run: Run, folder: Path = WEIGHTS) -> None:
-    """Write what the run has finished in the place of earlier weights: the base, the judges, and what was asked for. Of
-    a stage that is not finished, the folder keeps what it has.
+    """Write what the run has finished in the place of earlier weights: the base, the judges, and what was asked for.
+    Files of stages that are not finished stay.
 
     Weights of methods stay: those of another base are refused by their fingerprint when they are asked for.
     """

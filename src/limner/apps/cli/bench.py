@@ -10,7 +10,7 @@ from limner.core.method import settings
 from limner.errors import InputError, UnknownName
 from limner.methods import card, find, methods
 
-from .common import ROLES, out, say
+from .common import ROLES, encoders_of, out, say
 from .flags import add_base, add_command, add_encoders, at_least
 
 OWN_SUITES = ("pairs", "couples", "styles", "meanings", "conditions")
@@ -159,7 +159,7 @@ def bench(given: argparse.Namespace) -> None:
         seeds=tuple(range(given.seeds)) if given.seeds else size.seeds,
         teaching_seeds=tuple(range(given.teaching_seeds)),
         base=given.base or "pocket",
-        encoders=_encoders(given),
+        encoders=encoders_of(given),
         device=given.device or "cpu",
         curves=tuple(given.curve),
     )
@@ -252,7 +252,7 @@ def bench_of_table1(given: argparse.Namespace) -> None:
         seeds=given.seeds or 0,
         teaching_seeds=given.teaching_seeds,
         base=given.base or "pocket",
-        encoders=_encoders(given),
+        encoders=encoders_of(given),
         device=given.device or "cpu",
     )
     results = given.results or Path("results/table1.json")
@@ -261,12 +261,6 @@ def bench_of_table1(given: argparse.Namespace) -> None:
     whole = bench_table1(plan, results=results, folder=folder, workers=given.workers, on=given.on, say=say)
     shown = {name: whole[name] for name in ("rows", "correlations", "missing")}
     out(given, shown, table_markdown(whole))
-
-
-def _encoders(given: argparse.Namespace) -> tuple[tuple[str, str], ...]:
-    """Encoders that the flags name, by role; networks of faces have the role "face"."""
-    named = [(role, getattr(given, role)) for role in ROLES if getattr(given, role)]
-    return (*named, *([("face", given.faces)] if given.faces else []))
 
 
 def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:

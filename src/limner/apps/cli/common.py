@@ -59,6 +59,13 @@ def roles_of(given: argparse.Namespace) -> dict[str, str]:
     return {role: str(getattr(given, role)) for role in ROLES if getattr(given, role)}
 
 
+def encoders_of(given: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """Encoders that the flags name, by role; networks of faces have the role "face"."""
+    named = [(role, getattr(given, role)) for role in ROLES if getattr(given, role)]
+    faces = getattr(given, "faces", None)
+    return (*named, *([("face", faces)] if faces else []))
+
+
 def settings_of(given: argparse.Namespace) -> dict[str, Any]:
     """The method's settings that were given as flags."""
     return {s.name: value for s in settings(find(given.asked)) if (value := getattr(given, s.name)) is not None}

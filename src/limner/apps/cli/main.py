@@ -37,6 +37,7 @@ from . import (
     studio,
     swap,
     try_on,
+    tune,
     users,
     words,
     worker,
@@ -118,6 +119,7 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     protect.add_to(commands, arguments)
     score.add_to(commands)
     bench.add_to(commands)
+    tune.add_to(commands)
     report.add_to(commands)
     merge.add_to(commands)
     export.add_to(commands)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.core.files import FileInTheWay, check_folder, write_text
 from limner.core.interrupts import ending
@@ -31,6 +31,9 @@ from .unit import _opened, about_of, compact, key_of, run_crew
 
 if TYPE_CHECKING:
     from .plan import Unit
+
+Run: TypeAlias = "Callable[..., None]"
+"""Runs units by key in a plan and a folder, with so many threads, as `run_crew` does."""
 
 
 def bench(
@@ -53,16 +56,22 @@ def bench(
     check_folder(folder)
     set_aside(results, say)
     others = _others(plan, results, add=add)
+    began = time.monotonic()
+    run_missing(plan, folder, workers=workers, on=on, say=say, run=run_crew)
+    return collect(plan, folder, results, seconds=time.monotonic() - began, others=others)
+
+
+def run_missing(plan: Plan, folder: Path, *, workers: int, on: str, say: Callable[[str], object], run: Run) -> None:
+    """Run the plan's units that have no file in `folder`; `run` runs a group of them and writes their files."""
     make_missing_weights(plan)
     todo = {key_of(plan, unit): unit for unit in plan.units}
-    missing = {k: u for k, u in todo.items() if _unit(folder, k, say) is None}
+    missing = {k: u for k, u in todo.items() if read_unit(folder, k, say) is None}
     say(f"{counted(len(todo), 'run')}, {len(todo) - len(missing)} finished already")
     began = time.monotonic()
     with ending():
-        for done, unit in enumerate(_ran(plan, missing, folder, workers, on), 1):
+        for done, unit in enumerate(_ran(plan, missing, folder, workers, on, run), 1):
             each = (time.monotonic() - began) / done
             say(f"{done}/{len(missing)}  {unit.label}  {unit.case}  {each * (len(missing) - done) / 60:.1f} min left")
-    return collect(plan, folder, results, seconds=time.monotonic() - began, others=others)
 
 
 def _others(plan: Plan, results: Path, *, add: bool) -> list[dict[str, Any]]:
@@ -90,7 +99,7 @@ def collect(
 ) -> dict[str, Any]:
     """Write the results file from the finished units, and those of other methods that stay in it."""
     about = about_of(plan)
-    own = [record for unit in plan.units if (record := _unit(folder, key_of(plan, unit))) is not None]
+    own = [record for unit in plan.units if (record := read_unit(folder, key_of(plan, unit))) is not None]
     units = [*others, *own]
     earlier = read_results(results) if results.exists() else {}
     spent = (earlier.get("seconds", 0.0) if earlier.get("about") == about else 0.0) + seconds
@@ -181,28 +190,28 @@ def _crews(missing: Mapping[str, Unit]) -> list[dict[str, Unit]]:
     return [trainer for groups in groups_of.values() for trainer in groups]
 
 
-def _ran(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers: int, on: str) -> Iterator[Unit]:
+def _ran(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers: int, on: str, run: Run) -> Iterator[Unit]:
     """Run units here, in several processes or on a cluster, and yield each when it is done."""
     if on == "ray":
-        yield from _on_ray(plan, missing, folder)
+        yield from _on_ray(plan, missing, folder, run)
     elif on != "local":
         raise InputError(f"units run on 'local' or 'ray', not {on!r}")
     elif workers <= 1 or len(missing) < 2:
         for trainer in _crews(missing):
-            run_crew(plan, trainer, folder)
+            run(plan, trainer, folder)
             yield from trainer.values()
     else:
-        yield from _in_processes(plan, missing, folder, workers)
+        yield from _in_processes(plan, missing, folder, workers, run)
 
 
-def _in_processes(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers: int) -> Iterator[Unit]:
+def _in_processes(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers: int, run: Run) -> Iterator[Unit]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
     threads = max(1, (os.cpu_count() or 1) // workers)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=keep_memory) as pool:
-        running = {pool.submit(run_crew, plan, trainer, folder, threads): trainer for trainer in _crews(missing)}
+        running = {pool.submit(run, plan, trainer, folder, threads): trainer for trainer in _crews(missing)}
         try:
             for future in as_completed(running):
                 future.result()
@@ -214,13 +223,13 @@ def _in_processes(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers
             raise
 
 
-def _on_ray(plan: Plan, missing: Mapping[str, Unit], folder: Path) -> Iterator[Unit]:
+def _on_ray(plan: Plan, missing: Mapping[str, Unit], folder: Path, run: Run) -> Iterator[Unit]:
     try:
         import ray
     except ImportError as error:
         raise MissingExtra("spreading over a cluster needs Ray: pip install 'limner[ray]'") from error
     ray.init(ignore_reinit_error=True)
-    remote = ray.remote(run_crew)
+    remote = ray.remote(run)
     running = {remote.remote(plan, tuple(trainer.items()), folder.resolve()): trainer for trainer in _crews(missing)}
     while running:
         (done,), _ = ray.wait(list(running), num_returns=1)
@@ -235,7 +244,7 @@ SHAPE: dict[str, type | tuple[type, ...]] = {
 """Field of a unit's file -> its type."""
 
 
-def _unit(folder: Path, key: str, say: Callable[[str], object] = lambda _: None) -> dict[str, Any] | None:
+def read_unit(folder: Path, key: str, say: Callable[[str], object] = lambda _: None) -> dict[str, Any] | None:
     """A finished unit; None where its file is missing or damaged, so that it runs again."""
     path = folder / f"{key}.json"
     if not path.exists():
