@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -25,6 +26,15 @@ from limner.pocket.world.graph import SPLITS
 from limner.pocket.world.prompts_people import KINDS, PEOPLE, PROMPTS
 
 BY_TEXT = {prompt.text: prompt for prompt in PROMPTS}
+
+
+def test_people_to_choose_settings_on_are_others() -> None:
+    judged, dev = (people_set(split=name, count=2, prompts=2, size=32) for name in ("held-out", "dev"))
+    assert [case.prompts for case in dev.cases] == [case.prompts for case in judged.cases]
+    first, second = (np.asarray(one.cases[0].member.images[0]) for one in (judged, dev))
+    assert not np.array_equal(first, second)
+    with pytest.raises(InputError, match="held-out"):
+        people_set(split="train")
 
 
 def test_people_are_held_out_and_differ() -> None:

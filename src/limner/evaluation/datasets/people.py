@@ -1,4 +1,4 @@
-"""Held-out people of the pocket world, with the ground truth of every prompt."""
+"""People of the pocket world that no training saw, with the ground truth of every prompt."""
 
 from __future__ import annotations
 
@@ -26,26 +26,31 @@ HELD_OUT = (("city", "neutral"), ("snow", "smiling"), ("studio", "sad"), ("deser
 
 
 @loader("people")
-def people(*, count: int = 15, prompts: int = 40, size: int = SIZE) -> DataSet:
-    """Held-out people with four reference images, four held-out images, and prompts of every kind in turn.
+def people(*, split: str = "held-out", count: int = 15, prompts: int = 40, size: int = SIZE) -> DataSet:
+    """People with four reference images, four held-out images, and prompts of every kind in turn.
 
+    split: "held-out" for judging or "dev" for choosing settings
     count: number of people, at most fifteen
     prompts: number of prompts, at most forty
     size: side of the pictures, in pixels
 
     Prompts of which this edition's judge reads nothing are left out and listed in `absent`. Raises `InputError` for
-    numbers out of range.
+    another split and for numbers out of range.
     """
     from limner.pocket.labels import labels
     from limner.pocket.world.faces import person
+    from limner.pocket.world.graph import SPLITS
     from limner.pocket.world.people_words import NOUNS_OF_AGE
     from limner.pocket.world.prompts_people import PEOPLE
 
+    if split not in ("dev", "held-out"):
+        raise InputError(f"people to judge by come from the splits dev and held-out, not {split!r}")
     every, absent = _readable()
     if not 1 <= count <= len(PEOPLE) or prompts < 1:
         raise InputError(f"there are {len(PEOPLE)} people and {len(every)} prompts; asked for {count} and {prompts}")
     chosen, known, cases = every[:prompts], fields(), []
-    for seed in PEOPLE[:count]:
+    for number in PEOPLE[:count]:
+        seed = number - SPLITS["held-out"].start + SPLITS[split].start
         who = person(seed)
         shown = _pictured(seed, size)
         true = labels(portraits(who)[0])
