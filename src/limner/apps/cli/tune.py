@@ -38,9 +38,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--where",
         nargs="*",
-        default=["split=dev"],
+        default=[],
         metavar="NAME=VALUE",
-        help="arguments of the data set's loader (default: split=dev)",
+        help="arguments of the data set's loader; split is dev where there is one",
     )
     parser.add_argument(
         "--results",

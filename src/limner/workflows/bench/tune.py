@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from limner.core.files import atomic_write, check_folder, write_text
 from limner.core.wording import counted
 from limner.errors import InputError, TeachingError, UnknownName
+from limner.evaluation.datasets import loaders
 from limner.evaluation.summary import summary
 from limner.library.settings import checked_settings, limits
 
@@ -110,10 +111,7 @@ def tune(
     Raises `InputError` for a method that has none of these settings, for held-out subjects, and for subjects whose
     prompts have no ground truth, since H is read from it.
     """
-    if dict(plan.where).get("split") == "held-out":
-        raise InputError(
-            "settings are not chosen on held-out subjects, by which methods are judged: use --where split=dev"
-        )
+    plan = _on_dev(plan)
     check_folder(folder)
     check_folder(results.parent)
     searches = {}
@@ -130,6 +128,17 @@ def tune(
         _write(results, plan, searches)
     _write(results, plan, searches)
     return searches
+
+
+def _on_dev(plan: Plan) -> Plan:
+    """The plan on the development split, where its data set has one and no split is named."""
+    known = loaders().get(plan.data)
+    where = dict(plan.where)
+    if known is not None and "split" in inspect.signature(known).parameters:
+        where.setdefault("split", "dev")
+    if where.get("split") == "held-out":
+        raise InputError("settings are not chosen on the held-out subjects that methods are judged on: use split=dev")
+    return replace(plan, where=tuple(where.items()))
 
 
 def _searched(method: str, defaults: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
