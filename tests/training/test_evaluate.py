@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,18 +14,21 @@ from PIL import Image
 import limner
 from limner.pocket import judges
 from limner.pocket.world import CORE, SPLITS, WHOLE, caption, draw, sample
+from limner.pocket.world.drawing import landmarks_of
 from limner.pocket.world.vocabulary import CLASSES, STYLES
-from training.pocket import evaluate
+from training.pocket import evaluate, readings
 from training.pocket.evaluate import QUESTIONS, fid, judged, recall, sheet
+from training.pocket.readings import held_out
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_question_is_about_held_out_toys_and_can_be_read_on_renders(name: str) -> None:
     question = QUESTIONS[name]
-    graphs = evaluate._graphs(question.world, 12)
+    graphs = held_out(question.world, 12)
     assert all(toy.individual.seed >= SPLITS["held-out"].start for graph in graphs for toy in graph.toys)
-    found = judged(draw(graphs).pixels.float() / 255, graphs, question.fields)
-    assert list(found) == list(question.fields)
+    fields = evaluate.read_of(question)
+    found = judged(draw(graphs).pixels.float() / 255, graphs, fields)
+    assert list(found) == list(fields)
     assert all(0 <= share <= 1 for share in found.values())
     assert max(found.values()) > 0.25  # far above chance, and far below what is aimed at
 
@@ -31,7 +36,7 @@ def test_every_question_is_about_held_out_toys_and_can_be_read_on_renders(name: 
 def test_what_is_read_is_compared_with_what_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
     from limner.pocket.labels import FIELDS, labels
 
-    graphs = evaluate._graphs(QUESTIONS["pairs"].world, 4)
+    graphs = held_out(QUESTIONS["pairs"].world, 4)
     rows = [{field: options[0] for field, options in FIELDS.items()} | labels(graph) for graph in graphs]
     shares = torch.zeros(4, len(CLASSES))
     for row, graph in zip(shares, graphs, strict=True):
@@ -82,7 +87,7 @@ def test_what_was_painted_before_a_stop_is_not_painted_again(tmp_path: Path, mon
 
 def test_the_sheet_shows_the_first_captions_there_are(tmp_path: Path) -> None:
     said = sheet(tmp_path / "sheet.webp", columns=2, rows=2, side=32)
-    graphs = [*evaluate._graphs(CORE, 2), *evaluate._graphs(WHOLE, 2)]
+    graphs = [*held_out(CORE, 2), *held_out(WHOLE, 2)]
     assert said == [evaluate._plainly(graph) for graph in graphs]
     assert (tmp_path / "sheet.txt").read_text().splitlines() == said
     with Image.open(tmp_path / "sheet.webp") as image:
@@ -90,12 +95,12 @@ def test_the_sheet_shows_the_first_captions_there_are(tmp_path: Path) -> None:
 
 
 def test_styles_are_told_apart_by_hand_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "STYLES", STYLES[:3])
+    monkeypatch.setattr(readings, "STYLES", STYLES[:3])
     by_hand, by_picture = torch.eye(8).repeat_interleave(2, 0), torch.eye(2).repeat(8, 1)
     monkeypatch.setattr(judges, "manners", lambda pixels: by_hand)
-    assert evaluate._manners(pictures=2) == {"style_auc": 1.0, "style_auc_lowest": 1.0}
+    assert readings.manners(pictures=2) == {"style_auc": 1.0, "style_auc_lowest": 1.0}
     monkeypatch.setattr(judges, "manners", lambda pixels: by_picture)
-    assert evaluate._manners(pictures=2)["style_auc"] == 0  # the two pictures of a hand share nothing
+    assert readings.manners(pictures=2)["style_auc"] == 0  # the two pictures of a hand share nothing
 
 
 def test_readings_made_again_leave_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,3 +112,30 @@ def test_readings_made_again_leave_the_rest(tmp_path: Path, monkeypatch: pytest.
     assert record["fid"] == {"painted": 3.0}
     assert record["judges"] == {"identity_auc": 0.9, "style_auc": 0.8}
     assert 30 < record["megabytes"] <= 64
+
+
+def test_lookalikes_differ_in_their_faces_alone() -> None:
+    pairs = list(itertools.islice(readings.lookalikes(), 8))
+    assert len({who.seed for pair in pairs for who in pair}) == 16
+    for first, second in pairs:
+        assert (first.hairstyle, first.hair_colour, first.age) == (second.hairstyle, second.hair_colour, second.age)
+        assert abs(first.skin - second.skin).max() < readings.SKIN
+
+
+def test_faces_landmarks_and_things_are_read_against_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = torch.eye(2).repeat_interleave(2, 0)
+    monkeypatch.setattr(judges, "identities", lambda pixels, *, faces: people)
+    assert readings.faces(pairs=2) == {"faces_auc": 1.0}
+    monkeypatch.setattr(judges, "identities", lambda pixels, *, faces: people.roll(1, 0))
+    assert readings.faces(pairs=2)["faces_auc"] < 0.8
+    graphs = [g for g in held_out(replace(WHOLE, faces=1.0), 8) if len(g.people) == 1][:4]
+    true = torch.stack([torch.from_numpy(landmarks_of(graph, 128)[0]) for graph in graphs]).float()
+    monkeypatch.setattr(judges, "landmarks", lambda pixels: true)
+    assert readings.landmarks(4) == {"landmarks_error": 0.0}
+    monkeypatch.setattr(judges, "landmarks", lambda pixels: true + 1)
+    assert 0.01 < readings.landmarks(4)["landmarks_error"] < 0.1
+    shown = iter([held_out(replace(readings.PLAIN, pairs=1.0), 3), held_out(replace(readings.PLAIN, triples=1.0), 3)])
+    monkeypatch.setattr(
+        judges, "things", lambda pixels: [[{"class": toy.individual.kind} for toy in g.toys] for g in next(shown)]
+    )
+    assert readings.reader(3) == {"all_two_right": 1.0, "all_three_right": 1.0}

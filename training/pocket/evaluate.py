@@ -17,21 +17,20 @@ from PIL import Image
 from torch import Tensor
 
 from limner.core.files import atomic_write
-from limner.pocket import SIZE, estimators, judges
+from limner.pocket import SIZE, judges
 from limner.pocket.labels import FIELDS, labels
-from limner.pocket.world import CORE, WHOLE, World, caption, draw, draw_many, individual, references, sample, showing
+from limner.pocket.world import CORE, WHOLE, World, caption, draw, individual, references
 from limner.pocket.world.grammar import NONCE
 from limner.pocket.world.graph import SPLITS, SceneGraph
-from limner.pocket.world.vocabulary import ACCESSORIES, CLASSES, JOINTED, STYLES, shown
+from limner.pocket.world.vocabulary import ACCESSORIES, CLASSES, JOINTED, WORN_BY_PEOPLE, shown
 
+from .autoencoder import differences
 from .data import read_strip, write_strip
-from .depth import inverse_of
 from .language import fitting, write_json
+from .readings import FIRST, PLAIN, drawn, held_out, readings
 from .run import Clock, Run
 
-FIRST = 500_000_000  # seeds of evaluation graphs; training's are below
 BATCH = 32  # pictures painted at once
-PLAIN = replace(WHOLE, faces=0.0, pairs=0.0, triples=0.0, styles=("render",), states=("plain",))
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,11 @@ QUESTIONS = {
     "actions": Question(replace(PLAIN, classes=JOINTED, actions=shown("actions")[1:]), ("class", "action")),
     "pairs": Question(replace(PLAIN, pairs=1.0), ("both classes", "relation")),
     "styles": Question(replace(PLAIN, styles=shown("styles")[1:]), ("class", "style")),
-    "faces": Question(replace(WHOLE, faces=1.0), ("face", "hairstyle", "glasses", "expression", "face as asked")),
+    "states": Question(replace(PLAIN, states=shown("states")[1:]), ("class", "state")),
+    "faces": Question(
+        replace(WHOLE, faces=1.0),
+        ("face", "hairstyle", "glasses", "expression", "face as asked", "age", "gaze", "head", "worn", "garment"),
+    ),
 }
 AIMS = {
     "class": 0.95, "scene": 0.98, "colour": 0.90, "accessories": 0.90, "view": 0.85, "action": 0.75, "relation": 0.75,
@@ -74,23 +77,15 @@ def evaluate(path: Path, *, painted: int = Run.painted, folder: Path | None = No
     scores["seconds_a_picture"] = _seconds(lambda: _paint(base, ["a dog on the beach"]))
     scores["megabytes"] = round(_size(judges.WEIGHTS), 1)
     scores["questions"] = {name: _asked(base, name, question, folder) for name, question in QUESTIONS.items()}
-    graphs = _graphs(CORE, 1024)
-    pixels = _drawn(graphs)
-    scores["autoencoder"] = {"psnr": _psnr(base, pixels[:512])}
+    graphs = held_out(CORE, 1024)
+    pixels = drawn(graphs)
+    scores["autoencoder"] = _autoencoder(base, pixels[:512])
     scores["clip"] = recall(pixels, graphs)
     scores["judges"] = readings()
     scores["ceiling"] = _ceiling(base)
     scores["fid"] = _distance(base, pixels, painted, folder)
     write_json(path, scores)
     return scores
-
-
-def readings() -> dict[str, float]:
-    """How well the shipped judges and estimators read renders of held-out graphs."""
-    graphs = _graphs(CORE, 512)
-    drawn = draw(graphs)
-    pixels = drawn.pixels.float() / 255
-    return _identity() | {"segmenter_iou": _overlap(pixels, drawn.masks)} | _manners() | _depths()
 
 
 def read_again(path: Path) -> dict[str, float]:
@@ -101,15 +96,6 @@ def read_again(path: Path) -> dict[str, float]:
     return scores["judges"]
 
 
-def _graphs(world: World, count: int, first: int = FIRST) -> list[SceneGraph]:
-    return [sample(first + k, world=world, split="held-out") for k in range(count)]
-
-
-def _drawn(graphs: list[SceneGraph]) -> Tensor:
-    """[B, 3, H, W] from 0 to 1, of any number: drawn a few at a time."""
-    return torch.cat([part.pixels for part in draw_many(graphs)]).float() / 255
-
-
 def _plainly(graph: SceneGraph) -> str:
     """The full description of a graph, or as much as the text encoder can read."""
     return fitting(judges.clip()[1], graph)
@@ -118,29 +104,42 @@ def _plainly(graph: SceneGraph) -> str:
 def _asked(base: Any, name: str, question: Question, folder: Path | None) -> dict[str, Any]:
     """Shares of pictures on which the judge reads what is asked: on renders, on painted ones, and the one of the
     other."""
-    graphs = _graphs(question.world, question.count)
-    true = judged(draw(graphs).pixels.float() / 255, graphs, question.fields)
-    made = judged(_paint(base, [_plainly(g) for g in graphs], folder), graphs, question.fields)
+    graphs, fields = held_out(question.world, question.count), read_of(question)
+    true = judged(draw(graphs).pixels.float() / 255, graphs, fields)
+    made = judged(_paint(base, [_plainly(g) for g in graphs], folder), graphs, fields)
     print(name, made, flush=True)
-    share = {f: round(made[f] / max(true[f], 1e-9), 4) for f in question.fields}
+    share = {f: round(made[f] / max(true[f], 1e-9), 4) for f in fields}
     return {"pictures": question.count, "renders": true, "painted": made, "share": share}
+
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "accessories": ACCESSORIES,
+    "worn": WORN_BY_PEOPLE,
+    "face as asked": ("face", "hairstyle", "glasses", "expression"),
+}
+"""Fields of a question that are several of the judge's."""
+
+
+def read_of(question: Question) -> tuple[str, ...]:
+    """The question's fields that this edition's judge reads."""
+    heads = {*judges.network("judge").heads, "both classes"}
+    return tuple(field for field in question.fields if heads.issuperset(PARTS.get(field, (field,))))
 
 
 def judged(pixels: Tensor, graphs: Sequence[SceneGraph], fields: Sequence[str]) -> dict[str, float]:
     """Share of the pictures that have a field on which the judge reads what the graph says.
 
-    Beside the judge's fields: "accessories", the exact set of those that the first toy wears; "face as asked", a face
-    with its hair, glasses and expression; "both classes", that the classes of which most is seen, as many as there are,
-    are those there.
+    Beside the judge's fields: "accessories" and "worn", the exact set of those that the first toy or person wears;
+    "face as asked", a face with its hair, glasses and expression; "both classes", that the classes of which most is
+    seen, as many as there are, are those there.
     """
     seen, true = judges.read(pixels), [labels(g) for g in graphs]
-    parts = {"accessories": ACCESSORIES, "face as asked": ("face", "hairstyle", "glasses", "expression")}
     shares = {}
     for field in fields:
         if field == "both classes":
             right = _both_right(judges.together(pixels), graphs)
         else:
-            read = parts.get(field, (field,))
+            read = PARTS.get(field, (field,))
             assert all(f in FIELDS for f in read)
             right = [all(s[f] == t[f] for f in read) for s, t in zip(seen, true, strict=True) if read[0] in t]
         shares[field] = round(float(np.mean(right)), 4)
@@ -192,10 +191,17 @@ def _size(folder: Path) -> float:
     return sum(f.stat().st_size for f in parts) / 1e6
 
 
-def _psnr(base: Any, pixels: Tensor) -> float:
+def _autoencoder(base: Any, pixels: Tensor) -> dict[str, float]:
+    """What comes back of pictures: PSNR in dB, and the share of the differences between neighbouring pixels."""
+    back = _through(base, pixels)
+    edges = differences(back).abs().mean() / differences(pixels).abs().mean()
+    psnr = (-10 * (back - pixels).square().mean((1, 2, 3)).log10()).mean()
+    return {"psnr": round(float(psnr), 2), "edges": round(float(edges), 4)}
+
+
+def _through(base: Any, pixels: Tensor) -> Tensor:
     with torch.no_grad():
-        back = torch.cat([_coded(base, part) for part in pixels.split(64)])
-    return round(float((-10 * (back - pixels).square().mean((1, 2, 3)).log10()).mean()), 2)
+        return torch.cat([_coded(base, part) for part in pixels.split(64)])
 
 
 def _coded(base: Any, pixels: Tensor) -> Tensor:
@@ -235,59 +241,6 @@ def _sayable(graph: SceneGraph, ways: int = 48) -> set[str]:
     return set(NONCE).union(*(_words(caption(graph, seed=k)) for k in range(ways)))
 
 
-def _identity() -> dict[str, float]:
-    """Identity among 64 toys of one class, as retrieval and as the chance that one toy's two pictures are nearer than
-    two toys'."""
-    toys = [individual("dog", SPLITS["held-out"].start + k, patterns=CORE.patterns) for k in range(64)]
-    places = [CORE.scenes[k % 8] for k in range(65)]
-    first, second = (
-        judges.identities(
-            draw([showing(t, seed=9000 * n + k, scene=places[k + n]) for k, t in enumerate(toys)]).pixels.float() / 255
-        )
-        for n in (0, 1)
-    )
-    near = first @ second.T
-    same, others = near.diagonal(), near[~torch.eye(64, dtype=torch.bool)]
-    return {
-        "identity_r@1_in_64_dogs": round(float((near.argmax(1) == torch.arange(64)).float().mean()), 4),
-        "identity_auc": round(float((same[:, None] > others[None]).float().mean()), 4),
-    }
-
-
-def _manners(hands: int = 8, pictures: int = 4) -> dict[str, float]:
-    """The chance that two pictures by one individual of a style family are nearer than two by different ones of that
-    family: the mean over the families, and the lowest of them. Toys and scenes differ in all pictures."""
-    areas = {}
-    for family in STYLES[1:]:
-        shown = [
-            sample(FIRST + 100 * hand + k, world=PLAIN, split="held-out", style=family, style_seed=hand)
-            for hand in range(SPLITS["held-out"].start, SPLITS["held-out"].start + hands)
-            for k in range(pictures)
-        ]
-        near = judges.manners(_drawn(shown))
-        near, hand = near @ near.T, torch.arange(hands).repeat_interleave(pictures)
-        same, self_ = hand[:, None] == hand[None], torch.eye(len(hand), dtype=torch.bool)
-        areas[family] = float((near[same & ~self_][:, None] > near[~same][None]).float().mean())
-    print("style AUC", {family: round(area, 3) for family, area in areas.items()}, flush=True)
-    return {"style_auc": round(statistics.mean(areas.values()), 4), "style_auc_lowest": round(min(areas.values()), 4)}
-
-
-def _depths(count: int = 256) -> dict[str, float]:
-    """Mean error of the estimated inverse depth, beside that of the mean map of all pictures."""
-    drawn = draw(_graphs(PLAIN, count))
-    wanted = inverse_of(drawn.depth).float() / 255
-    maps = {
-        "depth_error": estimators.depth(drawn.pixels.float() / 255),
-        "depth_error_of_the_mean": wanted.mean(0, True),
-    }
-    return {name: round(float((depths - wanted).abs().mean()), 4) for name, depths in maps.items()}
-
-
-def _overlap(pixels: Tensor, truth: Tensor) -> float:
-    mask = judges.masks(pixels) > 0.5
-    return round(float(((mask & truth).sum((1, 2)) / (mask | truth).sum((1, 2)).clamp_min(1)).mean()), 4)
-
-
 def _ceiling(base: Any) -> dict[str, float]:
     """Identity between a standard toy's references and its held-out pictures: as they are, and through the autoencoder,
     which is the most that a likeness painted by this base can reach."""
@@ -307,16 +260,18 @@ def _ceiling(base: Any) -> dict[str, float]:
 def _distance(base: Any, pixels: Tensor, count: int, folder: Path | None) -> dict[str, float]:
     """Fréchet distance (arXiv:1706.08500) over the judge's 160 features; not comparable with Inception's.
 
-    `count` painted pictures against as many renders, and those renders against as many others.
+    `count` painted pictures against as many renders, those renders against as many others, and against these through
+    the autoencoder.
     """
-    graphs = _graphs(CORE, count)
-    first = pixels if count <= len(pixels) else _drawn(graphs)
-    others = _drawn(_graphs(CORE, count, FIRST + 10_000_000))
+    graphs = held_out(CORE, count)
+    first = pixels if count <= len(pixels) else drawn(graphs)
+    others = drawn(held_out(CORE, count, FIRST + 10_000_000))
     made = _paint(base, [_plainly(g) for g in graphs], folder)
     return {
         "pictures": count,
         "painted": fid(made, first[:count]),
         "renders": fid(others, first[:count]),
+        "through_autoencoder": fid(_through(base, others), first[:count]),
         "clip_t_painted": _clip_t(made, graphs),
         "clip_t_renders": _clip_t(first[:count], graphs),
     }
@@ -341,7 +296,7 @@ def sheet(path: Path, *, columns: int = 8, rows: int = 8, side: int = 112) -> li
     from limner import load
 
     half = columns * rows // 2
-    graphs = [*_graphs(CORE, half), *_graphs(WHOLE, half)]
+    graphs = [*held_out(CORE, half), *held_out(WHOLE, half)]
     captions = [_plainly(g) for g in graphs]
     both = [(x * 255).round().byte() for x in (_paint(load("pocket"), captions), draw(graphs).pixels.float() / 255)]
     whole = Image.new("RGB", (columns * (side + 4) + 4, rows * (2 * side + 12) + 4), "white")
