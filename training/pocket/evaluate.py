@@ -192,7 +192,7 @@ def _size(folder: Path) -> float:
 
 
 def _autoencoder(base: Any, pixels: Tensor) -> dict[str, float]:
-    """What comes back of pictures: PSNR in dB, and the share of the differences between neighbouring pixels."""
+    """Pictures through the autoencoder: PSNR in dB, and the share of differences between neighbouring pixels that stays."""
     back = _through(base, pixels)
     edges = differences(back).abs().mean() / differences(pixels).abs().mean()
     psnr = (-10 * (back - pixels).square().mean((1, 2, 3)).log10()).mean()
