@@ -192,7 +192,7 @@ def _size(folder: Path) -> float:
 
 
 def _autoencoder(base: Any, pixels: Tensor) -> dict[str, float]:
-    """Pictures through the autoencoder: PSNR in dB, and the share of differences between neighbouring pixels that stays."""
+    """PSNR in dB of pictures through the autoencoder, and the share of their edges that stays."""
     back = _through(base, pixels)
     edges = differences(back).abs().mean() / differences(pixels).abs().mean()
     psnr = (-10 * (back - pixels).square().mean((1, 2, 3)).log10()).mean()
