@@ -90,6 +90,9 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage")
     parser.add_argument("--from", type=Path, dest="before", help="a run whose weights every stage begins with")
     parser.add_argument(
+        "--first", type=int, default=Run.first, help="number of the first batch of every stage, for a second round"
+    )
+    parser.add_argument(
         "--keep",
         nargs="+",
         default=(),
@@ -131,6 +134,7 @@ def main() -> None:
         target=given.weights,
         painted=given.painted,
         samples=given.samples,
+        first=given.first,
     )
     if given.keep and run.before is None:
         parser.error("--keep needs --from: the run whose networks are taken")

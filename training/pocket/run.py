@@ -47,6 +47,9 @@ class Run:
     """Training samples that the denoiser sees in all, before `scale`."""
     painted: int = 5_000
     """Pictures that the evaluation's Fréchet distance is over."""
+    first: int = 0
+    """Number of the first batch of a stage: a second round over the same pictures (`before`) begins where the first
+    ended, and sees them in another order and otherwise varied."""
 
     def mixed(self) -> torch.autocast:
         """Matrix products and convolutions in the run's precision while inside.
@@ -162,7 +165,7 @@ def train(
                 group["lr"] = (
                     lr * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
                 )
-            value, losses = loss(step)
+            value, losses = loss(run.first + step)
             optimizer.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             torch.nn.utils.clip_grad_norm_(whole.parameters(), 1.0)
