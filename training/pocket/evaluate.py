@@ -305,7 +305,7 @@ def sheet(path: Path, *, columns: int = 8, rows: int = 8, side: int = 112) -> li
         for n, pixels in enumerate(both):
             small = Image.fromarray(pixels[k].permute(1, 2, 0).numpy()).resize((side, side), Image.Resampling.LANCZOS)
             whole.paste(small, (4 + column * (side + 4), 4 + row * (2 * side + 12) + n * (side + 2)))
-    atomic_write(path, lambda p: whole.save(p, format="WEBP", quality=80, method=6), overwrite=True)
+    atomic_write(path, lambda p: whole.save(p, format="WEBP", quality=70, method=6), overwrite=True)
     atomic_write(
         path.with_suffix(".txt"), lambda p: p.write_text("\n".join(captions) + "\n", encoding="utf-8"), overwrite=True
     )
