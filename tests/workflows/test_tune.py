@@ -13,7 +13,7 @@ from limner.core.files import write_text
 from limner.errors import InputError, TeachingError, UnknownName
 from limner.workflows.bench import tune as tuning
 from limner.workflows.bench.plan import Plan
-from limner.workflows.bench.tune import Search, Tried, defaults_of, tune, write_defaults
+from limner.workflows.bench.tune import Search, Trial, defaults_of, tune, write_defaults
 
 METHOD = '''
 """A word alone, in few updates."""
@@ -56,7 +56,7 @@ def searched(names: tuple[str, ...], score: Any, **defaults: Any) -> Search:
         if not wanted:
             return search
         for chosen in wanted:
-            search.tried[chosen] = Tried(chosen, score(**{**defaults, **dict(chosen)}), 0.0, 0.0, 1.0)
+            search.trials[chosen] = Trial(chosen, score(**{**defaults, **dict(chosen)}), 0.0, 0.0, 1.0)
     raise AssertionError("it does not end")
 
 
@@ -70,7 +70,7 @@ def test_a_setting_moves_as_long_as_it_is_better() -> None:
 def test_a_gain_within_the_noise_moves_nothing() -> None:
     search = searched(("lr",), lambda lr: 0.5 + 0.01 * (lr > 1e-3), lr=1e-3)
     assert search.best == ()
-    assert len(search.tried) == 3
+    assert len(search.trials) == 3
 
 
 def test_a_setting_moves_only_so_far_and_within_its_limits() -> None:
@@ -89,8 +89,10 @@ def test_a_method_from_a_file_is_tuned_and_its_defaults_are_written(
     assert main([*command, "--results", str(results), "--folder", str(folder)]) == 0
     record = json.loads(results.read_text())["methods"][few]
     assert record["defaults"] == {"steps": 2}
-    assert [tried["settings"] for tried in record["tried"]] == [{}, {"steps": 1}, {"steps": 4}][: len(record["tried"])]
-    best = max(record["tried"], key=lambda tried: tried["H"])
+    assert [tried["settings"] for tried in record["trials"]] == [{}, {"steps": 1}, {"steps": 4}][
+        : len(record["trials"])
+    ]
+    best = max(record["trials"], key=lambda tried: tried["H"])
     assert record["chosen"] == best["settings"]
     steps = record["chosen"].get("steps", 2)
     assert f"steps: int = {steps}, lr: float = 5e-3, batch" in (tmp_path / "few.py").read_text()
@@ -119,7 +121,7 @@ def test_a_training_that_fails_counts_nothing_and_ends_nothing(
     plan = Plan(((few, ()),), where=(("split", "dev"),), cases=1, prompts=1, seeds=(0,))
     (search,) = tune([few], plan, results=tmp_path / "r.json", folder=tmp_path / "runs", names=["lr"]).values()
     assert search.best == ()
-    failed = search.tried[("lr", 1e-2),]
+    failed = search.trials[("lr", 1e-2),]
     assert (failed.H, failed.failed) == (0.0, "the loss is not finite")
     count = len(runs)
     tune([few], plan, results=tmp_path / "r.json", folder=tmp_path / "runs", names=["lr"])

@@ -43,7 +43,7 @@ Settings: TypeAlias = "tuple[tuple[str, Any], ...]"
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """One choice of settings, and its means over the subjects; H is 0 where training failed."""
 
     settings: Settings
@@ -62,18 +62,18 @@ class Search:
     defaults: Mapping[str, Any]
     names: tuple[str, ...]
     best: Settings = ()
-    tried: dict[Settings, Tried] = field(default_factory=dict)
+    trials: dict[Settings, Trial] = field(default_factory=dict)
     _at: int = 0  # number of the setting that is searched now
     _moves: int = 0
 
     def wanted(self) -> list[Settings]:
         while self._at < len(self.names):
             candidates = [self.best, *self._beside(self.names[self._at])]
-            missing = [candidate for candidate in candidates if candidate not in self.tried]
+            missing = [candidate for candidate in candidates if candidate not in self.trials]
             if missing:
                 return missing
-            best = max(candidates, key=lambda candidate: self.tried[candidate].H)
-            if self._moves < MOVES and self.tried[best].H > self.tried[self.best].H + WORTH:
+            best = max(candidates, key=lambda candidate: self.trials[candidate].H)
+            if self._moves < MOVES and self.trials[best].H > self.trials[self.best].H + WORTH:
                 self.best, self._moves = best, self._moves + 1
             else:
                 self._at, self._moves = self._at + 1, 0
@@ -117,14 +117,14 @@ def tune(
     searches = {}
     for name in methods:
         defaults = defaults_of(name, plan.base)
-        searches[name] = Search(name, defaults, _searched(name, defaults, names))
+        searches[name] = Search(name, defaults, _names_to_search(name, defaults, names))
     while wanted := {name: todo for name, search in searches.items() if (todo := search.wanted())}:
         rows = tuple((name, chosen) for name, todo in wanted.items() for chosen in todo)
         say(f"{counted(len(wanted), 'method')}: {counted(len(rows), 'choice')} of settings to try")
         step = replace(plan, methods=rows)
-        run_missing(step, folder, workers=workers, on=on, say=say, run=attempted)
+        run_missing(step, folder, workers=workers, on=on, say=say, run=attempt)
         for name, chosen in rows:
-            searches[name].tried[chosen] = _tried(step, name, chosen, folder)
+            searches[name].trials[chosen] = _trial(step, name, chosen, folder)
         _write(results, plan, searches)
     _write(results, plan, searches)
     return searches
@@ -141,7 +141,7 @@ def _on_dev(plan: Plan) -> Plan:
     return replace(plan, where=tuple(where.items()))
 
 
-def _searched(method: str, defaults: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+def _names_to_search(method: str, defaults: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
     """The settings of a method that are searched."""
     numbers = [name for name, value in defaults.items() if type(value) in (int, float) and value > 0]
     if names:
@@ -170,7 +170,7 @@ def _short(value: float, kind: type) -> Any:
     return round(value) if kind is int else float(f"{value:.2g}")
 
 
-def attempted(plan: Plan, units: Mapping[str, Unit], folder: Path, threads: int = 0) -> None:
+def attempt(plan: Plan, units: Mapping[str, Unit], folder: Path, threads: int = 0) -> None:
     """Run units; one whose training fails, as it may at a rate that is too high, leaves a file that says so, and is not
     run again."""
     todo = {key: unit for key, unit in units.items() if not _failed(folder, key).exists()}
@@ -179,7 +179,7 @@ def attempted(plan: Plan, units: Mapping[str, Unit], folder: Path, threads: int 
     except TeachingError as error:
         if len(todo) > 1:
             for key, unit in todo.items():
-                attempted(plan, {key: unit}, folder, threads)
+                attempt(plan, {key: unit}, folder, threads)
         else:
             write_text(_failed(folder, *todo), str(error), overwrite=True)
 
@@ -188,19 +188,19 @@ def _failed(folder: Path, key: str) -> Path:
     return folder / f"{key}.failed"
 
 
-def _tried(plan: Plan, method: str, chosen: Settings, folder: Path) -> Tried:
+def _trial(plan: Plan, method: str, chosen: Settings, folder: Path) -> Trial:
     units = [unit for unit in plan.units if (unit.method, unit.settings) == (method, chosen)]
     keys = [key_of(plan, unit) for unit in units]
     for key in keys:
         failed = _failed(folder, key)
         if failed.exists():
-            return Tried(chosen, 0.0, 0.0, 0.0, 0.0, failed.read_text(encoding="utf-8"))
+            return Trial(chosen, 0.0, 0.0, 0.0, 0.0, failed.read_text(encoding="utf-8"))
     records = [record for key in keys if (record := read_unit(folder, key)) is not None]
     (row,) = summary(records).values()
     if "H" not in row["numbers"]:
         raise InputError(f"the prompts of {plan.data} have no ground truth, so H is not known: choose on --data toys")
     H, F, T = (row["numbers"][name]["mean"] for name in "HFT")
-    return Tried(chosen, H, F, T, row["cost"]["seconds"])
+    return Trial(chosen, H, F, T, row["cost"]["seconds"])
 
 
 def _write(results: Path, plan: Plan, searches: Mapping[str, Search]) -> None:
@@ -211,7 +211,7 @@ def _write(results: Path, plan: Plan, searches: Mapping[str, Search]) -> None:
             name: {
                 "defaults": {key: search.defaults[key] for key in search.names},
                 "chosen": dict(search.best),
-                "tried": [{**asdict(tried), "settings": dict(tried.settings)} for tried in search.tried.values()],
+                "trials": [{**asdict(trial), "settings": dict(trial.settings)} for trial in search.trials.values()],
             }
             for name, search in searches.items()
         },
@@ -223,9 +223,9 @@ def table_markdown(searches: Iterable[Search]) -> str:
     """A row for each method: H with its defaults, what was chosen, and H with that."""
     lines = ["| method | H | chosen | H | choices tried |", "|---|---|---|---|---|"]
     for search in searches:
-        before, after = search.tried[()], search.tried[search.best]
+        before, after = search.trials[()], search.trials[search.best]
         chosen = ", ".join(f"{name} {value:g}" for name, value in search.best) or "the defaults"
-        lines.append(f"| {search.method} | {before.H:.2f} | {chosen} | {after.H:.2f} | {len(search.tried)} |")
+        lines.append(f"| {search.method} | {before.H:.2f} | {chosen} | {after.H:.2f} | {len(search.trials)} |")
     return "\n".join(lines)
 
 
