@@ -27,7 +27,7 @@ from .run import Run
 CHUNK = 256
 SHADES = torch.tensor([0, 255, 128, 64], dtype=torch.uint8)
 """Shades of no toy, the first, the second and the third in strips of masks."""
-NUM_DEV, NUM_PEOPLE, NUM_VIEWS = 1024, 1500, 4
+NUM_DEV, NUM_PEOPLE, NUM_VIEWS = 1024, 4000, 4
 FIRST_PAIR = 50_000_000  # after the seeds of all other pictures of a run
 _TOYS = replace(WHOLE, faces=0.0)
 STRATA = (

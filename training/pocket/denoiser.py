@@ -87,7 +87,7 @@ def denoiser(run: Run) -> Any:
         train=(everything(),),
         loss=(denoising(world_latents(run)),),
         steps=run.steps(run.samples // BATCH),
-        lr=1e-3 if run.before is None else 6e-4,
+        lr=1e-3,
         weight_decay=0.01,
         warmup=200,
         decay="late",

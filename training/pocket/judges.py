@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from limner.core.streams import stream
 from limner.pocket.judges import WEIGHTS, heads_of
 from limner.pocket.labels import FIELDS, codes, mirrored
 from limner.pocket.networks import Identity, Judge, Places, Segmenter
+from limner.pocket.world import SceneGraph
 from limner.pocket.world.vocabulary import CLASSES
 
 from .data import NUM_VIEWS, floats, forget, pictures, rows
 from .run import Run, train
 
 BATCH = 96
+ALIKE = 8  # individuals alike that are in a batch together
 TOYS_COUNT = 4  # times more that an error on a toy weighs than one where nothing is
 
 
@@ -90,8 +93,19 @@ def softened(near: Tensor, step: int, at: torch.Generator) -> Tensor:
     return (near + noise).clamp(0, 1).contiguous()
 
 
-def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, steps: int = 2400) -> nn.Module:
-    """Supervised contrastive learning (arXiv:2004.11362): pictures of one individual attract, all others repel."""
+def identity(
+    run: Run,
+    purpose: str = "individuals",
+    name: str = "identity",
+    *,
+    steps: int = 2400,
+    alike: Callable[[Sequence[SceneGraph]], list[int]] | None = None,
+) -> nn.Module:
+    """Supervised contrastive learning (arXiv:2004.11362): pictures of one individual attract, all others repel.
+
+    alike: the order of individuals, each given by its first picture, in which those that are alike are neighbours. A
+        batch then takes ALIKE neighbours at a time, which are the hardest to tell apart.
+    """
     torch.manual_seed(3)
     network = Identity()
     if run.finished(name):
@@ -99,10 +113,17 @@ def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, 
         return network.eval()
     data = pictures(run, purpose, workers=2)
     count = len(data.pixels) // NUM_VIEWS
-    batch = min(64, count)
+    group = min(ALIKE, count)
+    batch = min(64, count) // group * group
+    order = torch.tensor(alike(data.graphs[::NUM_VIEWS])) if alike else None
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        chosen = rows(count, batch, step, seed=run.seed, purpose=name)
+        if order is None:
+            chosen = rows(count, batch, step, seed=run.seed, purpose=name)
+        else:
+            first = group * rows(count // group, batch // group, step, seed=run.seed, purpose=name)
+            first += step % group  # so that groups differ from epoch to epoch
+            chosen = order[(first[:, None] + torch.arange(group)).flatten() % count]
         views = torch.stack(
             [torch.randperm(NUM_VIEWS, generator=stream(run.seed, name, step, k))[:2] for k in range(batch)]
         )
@@ -136,7 +157,14 @@ def identity_of(run: Run) -> Identity:
 
 def faces(run: Run) -> nn.Module:
     """The identity network of faces."""
-    return identity(run, "people", "faces", steps=400)
+    return identity(run, "people", "faces", steps=4_000, alike=by_looks)
+
+
+def by_looks(graphs: Sequence[SceneGraph]) -> list[int]:
+    """The order of portraits by hairstyle, hair colour and age of the first person, then from dark to light skin."""
+    people = [graph.people[0].person for graph in graphs]
+    looks = [(who.hairstyle, who.hair_colour, who.age, float(who.skin.sum())) for who in people]
+    return sorted(range(len(people)), key=lambda k: looks[k])
 
 
 def segmenter(run: Run) -> nn.Module:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.pocket.judges import squares
+from limner.pocket.labels import other_side
 from limner.pocket.networks import Landmarks, Manner, Reader
 from limner.pocket.world import SceneGraph
 from limner.pocket.world.drawing import landmarks_of
@@ -122,16 +124,39 @@ def landmarks(run: Run) -> nn.Module:
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         chosen = rows(len(truth), batch, step, seed=run.seed, purpose="landmarks")
-        wanted = truth[chosen].to(run.device)
         at = torch.Generator().manual_seed(run.seed * 1_000_003 + step)
+        near, wanted = seen_nearer(floats(data.pixels[chosen]), truth[chosen], at)
         with run.mixed():
-            out = network(softened(floats(data.pixels[chosen]), step, at).to(run.device)).float()
-        off = (out - wanted).norm(dim=-1)
+            out = network(softened(near, step, at).to(run.device)).float()
+        off = (out.cpu() - wanted).norm(dim=-1)
         wide = face_width(wanted)[:, None].clamp_min(0.05)
-        value = (off / wide + 4 * (off / wide).square()).mean()
-        return value, {"loss": value.item(), "error": (off / wide).mean().item()}
+        share = (off / wide)[((wanted > 0) & (wanted < 1)).all(-1)]
+        value = (share + 4 * share.square()).mean()
+        return value, {"loss": value.item(), "error": share.mean().item()}
 
-    return train(run, "landmarks", network, loss, steps=run.steps(1_500), lr=1.2e-3, weight_decay=0.01)
+    return train(run, "landmarks", network, loss, steps=run.steps(3_000), lr=1.2e-3, weight_decay=0.01)
+
+
+SIDES = torch.tensor([LANDMARKS.index(other_side(name)) for name in LANDMARKS])
+"""The landmark that each becomes in a mirrored picture."""
+AS_IT_IS = 0.3  # share of pictures that are not enlarged
+TIGHT = 1.5  # sides of the smallest squares, in sizes of the face
+
+
+def seen_nearer(pixels: Tensor, points: Tensor, at: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pictures [B, 3, S, S] and landmarks [B, n, 2], both through squares that contain the face: from close around it
+    to the whole picture, half of them mirrored."""
+    u = torch.rand((3, len(pixels)), generator=at)
+    low, high = points.amin(1), points.amax(1)
+    face = (high - low).amax(-1)
+    small = (TIGHT * face).clamp_max(1.0)
+    side = torch.where(u[0] < AS_IT_IS, 1.0, small ** u[1])
+    middle = torch.lerp(high - side[:, None] / 2, low + side[:, None] / 2, torch.rand((len(pixels), 2), generator=at))
+    middle = torch.where((u[0] < AS_IT_IS)[:, None], 0.5, middle)
+    flipped = u[2] < 0.5
+    moved = (points - middle[:, None]) / side[:, None, None]
+    moved = torch.where(flipped[:, None, None], moved[:, SIDES] * torch.tensor([-1.0, 1.0]), moved)
+    return squares(pixels, middle, torch.where(flipped, -side, side)), moved + 0.5
 
 
 def face_width(points: Tensor) -> Tensor:

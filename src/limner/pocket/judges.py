@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = Path(__file__).parent / "weights"
+AROUND = 2.0
+"""Side of the square on which a face's landmarks are read, in sizes of the face."""
 
 
 @functools.cache
@@ -146,9 +148,29 @@ def things(pixels: Tensor) -> list[list[dict[str, str]]]:
 
 
 def landmarks(pixels: Tensor) -> Tensor:
-    """[B, landmarks, 2]: x, y in pixels of the first face's landmarks, in the order of world.faces.LANDMARKS."""
-    points: Tensor = _batched(network("landmarks"), pixels)
-    return points * pixels.shape[-1]
+    """[B, landmarks, 2]: x, y in pixels of the first face's landmarks, in the order of world.faces.LANDMARKS. They are
+    read twice: on the whole picture, then on a square around the face, where it is larger."""
+    rough: Tensor = _batched(network("landmarks"), pixels)
+    low, high = rough.amin(1), rough.amax(1)
+    middle, side = (low + high) / 2, AROUND * (high - low).amax(-1)
+    near: Tensor = _batched(network("landmarks"), squares(pixels, middle, side))
+    return (middle[:, None] + (near - 0.5) * side[:, None, None]) * pixels.shape[-1]
+
+
+def squares(pixels: Tensor, middle: Tensor, side: Tensor) -> Tensor:
+    """Pictures [B, C, S, S] -> [B, C, S, S]: a square of each, enlarged. What a square shows beyond the picture
+    continues its edge.
+
+    middle, side: centre [B, 2] (x, y) and side [B] of the squares, as fractions of the picture; a negative side mirrors
+    the square from left to right
+    """
+    import torch
+    import torch.nn.functional as F
+
+    count, nothing = len(pixels), torch.zeros_like(side)
+    rows = [side, nothing, 2 * middle[:, 0] - 1, nothing, side.abs(), 2 * middle[:, 1] - 1]
+    grid = F.affine_grid(torch.stack(rows, 1).view(count, 2, 3), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 
 def manners(pixels: Tensor) -> Tensor:

@@ -129,11 +129,12 @@ def mirrored(true: np.ndarray) -> np.ndarray:
     swapped = true.copy()
     for column, (field, options) in enumerate(FIELDS.items()):
         if field in SIDED:
-            order = np.array([*(options.index(_other_side(option)) for option in options), UNKNOWN])
+            order = np.array([*(options.index(other_side(option)) for option in options), UNKNOWN])
             swapped[:, column] = order[true[:, column]]
     return swapped
 
 
-def _other_side(option: str) -> str:
+def other_side(option: str) -> str:
+    """The same name with left and right swapped."""
     sides = {"left": "right", "right": "left"}
     return " ".join(sides.get(word, word) for word in option.split())
