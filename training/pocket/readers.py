@@ -21,7 +21,7 @@ from limner.pocket.world.rendering import boxes
 from limner.pocket.world.vocabulary import CLASSES, COLOURS, PATTERNS
 
 from .data import NUM_VIEWS, floats, forget, pictures, rows
-from .judges import nearer, softened, varied
+from .judges import softened, varied
 from .run import Run, train
 
 SLOTS = 3
@@ -29,12 +29,15 @@ THING = {"class": (*CLASSES, "nothing"), "colour": tuple(COLOURS), "pattern": PA
 """Fields of one thing, with their options in label order."""
 NOTHING = len(CLASSES)
 FAINT = 0.3  # how much less an empty slot counts
+AS_IT_IS = 0.3  # share of pictures that are not enlarged
+TIGHT = 1.5  # sides of the smallest squares around a face, in sizes of the face
+LARGEST = 2.5  # sides of the largest squares around a thing, in sizes of the thing
 BOX = 4.0  # weight of an error in a box, as a share of the picture, beside those in words
 
 
 def reader(run: Run) -> nn.Module:
-    """Class and position of up to three things; answers and things are matched anew for every picture (Sec. 3.1 of
-    arXiv:2005.12872)."""
+    """Class, looks and position of up to three things; answers and things are matched anew for every picture (Sec. 3.1
+    of arXiv:2005.12872). Most pictures show one of their things enlarged, as `judges.things` does."""
     torch.manual_seed(10)
     network = Reader({field: len(options) for field, options in THING.items()}, SLOTS)
     if run.finished("reader"):
@@ -48,11 +51,12 @@ def reader(run: Run) -> nn.Module:
         chosen = rows(len(data.graphs), batch, step, seed=run.seed, purpose="reader")
         at = torch.Generator().manual_seed(run.seed * 1_000_003 + step)
         there = F.one_hot(data.toys[chosen].long(), SLOTS + 1).movedim(-1, 1).float()
-        near, _ = nearer(torch.cat([floats(data.pixels[chosen]), there], 1), at)
+        near, there, shown = one_nearer(floats(data.pixels[chosen]), there[:, 1:], at)
         wanted = {field: values[chosen].to(run.device) for field, values in truth.items()}
-        box = framed(near[:, 4:]).to(run.device)
+        wanted["class"] = torch.where(shown.to(run.device), wanted["class"], NOTHING)
+        box = framed(there).to(run.device)
         with run.mixed():
-            logits, slot_boxes = network(softened(near[:, :3], step, at).to(run.device))
+            logits, slot_boxes = network(softened(near, step, at).to(run.device))
         logits, slot_boxes = {field: out.float() for field, out in logits.items()}, slot_boxes.float()
         order = matched(logits["class"].detach(), slot_boxes.detach(), wanted["class"], box)
         return _thing_loss(logits, slot_boxes, wanted, box, order)
@@ -60,6 +64,24 @@ def reader(run: Run) -> nn.Module:
     made = train(run, "reader", network, loss, steps=run.steps(5_000), lr=1.2e-3, weight_decay=0.05)
     forget(run, "several")
     return made
+
+
+def one_nearer(pixels: Tensor, masks: Tensor, at: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures [B, 3, S, S] and masks of their things [B, SLOTS, S, S], as they are or through a square around one
+    thing, half of them mirrored; and whether more than half of each thing is in the square, [B, SLOTS]."""
+    count = len(pixels)
+    u = torch.rand((6, count), generator=at)
+    boxes = framed(masks)
+    number = (boxes[..., 2] > 0).sum(1)  # empty slots come last
+    box = boxes[torch.arange(count), (u[0] * number).long()]
+    side = box[:, 2:].amax(1) * (1 + (LARGEST - 1) * u[1])
+    whole = (u[2] < AS_IT_IS) | (side >= 1) | (side == 0)
+    side = torch.where(whole, 1.0, side)
+    middle = torch.where(whole[:, None], 0.5, box[:, :2] + 0.2 * side[:, None] * (u[3:5].T - 0.5))
+    seen = squares(torch.cat([pixels, masks], 1), middle, torch.where(u[5] < 0.5, -side, side))
+    near, there = seen.split([3, SLOTS], 1)
+    shown = there.sum((2, 3)) * side[:, None].square() > 0.5 * masks.sum((2, 3))
+    return near, there, shown
 
 
 def things_of(graphs: tuple[SceneGraph, ...]) -> dict[str, np.ndarray]:
@@ -139,8 +161,6 @@ def landmarks(run: Run) -> nn.Module:
 
 SIDES = torch.tensor([LANDMARKS.index(other_side(name)) for name in LANDMARKS])
 """The landmark that each becomes in a mirrored picture."""
-AS_IT_IS = 0.3  # share of pictures that are not enlarged
-TIGHT = 1.5  # sides of the smallest squares, in sizes of the face
 
 
 def seen_nearer(pixels: Tensor, points: Tensor, at: torch.Generator) -> tuple[Tensor, Tensor]:

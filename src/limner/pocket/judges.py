@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = Path(__file__).parent / "weights"
-AROUND = 2.0
-"""Side of the square on which a face's landmarks are read, in sizes of the face."""
+AROUND_FACE, AROUND_THING = 2.0, 1.5
+"""Sides of the square in which a face's landmarks or a thing's looks are read, in sizes of the face or the thing."""
 
 
 @functools.cache
@@ -128,23 +128,28 @@ def together(pixels: Tensor) -> Tensor:
 
 def things(pixels: Tensor) -> list[list[dict[str, str]]]:
     """The things that the reader finds in each picture [B, 3, 128, 128]: up to three with class, colour and pattern,
-    the most probable first."""
-    import torch
+    the most probable first. Each is found in the whole picture and read in a square around it."""
+    logits, boxes = _batched(network("reader"), pixels)
+    found = logits["class"].argmax(-1) < len(CLASSES)  # [B, slots]
+    sure = logits["class"].softmax(-1)[..., : len(CLASSES)].sum(-1)
+    rows, slots = found.nonzero(as_tuple=True)
+    read = _things_in_squares(pixels[rows], boxes[rows, slots]) if len(rows) else []
+    by_picture: list[list[tuple[float, dict[str, str]]]] = [[] for _ in range(len(pixels))]
+    for row, slot, thing in zip(rows.tolist(), slots.tolist(), read, strict=True):
+        by_picture[row].append((float(sure[row, slot]), thing))
+    return [[thing for _, thing in sorted(each, key=lambda one: -one[0])] for each in by_picture]
 
-    reader = network("reader")
-    with torch.no_grad():
-        parts = [reader(part)[0] for part in pixels.split(128)]
-    logits = {field: torch.cat([part[field] for part in parts]) for field in parts[0]}
-    sure = logits["class"].softmax(-1)[..., : len(CLASSES)].amax(-1)  # [B, slots]
-    options = {"class": (*CLASSES, ""), "colour": tuple(COLOURS), "pattern": PATTERNS}
-    things_by_picture = []
-    for row in range(len(pixels)):
-        slots = [
-            {field: options[field][int(logits[field][row, k].argmax())] for field in options}
-            for k in sure[row].argsort(descending=True).tolist()
-        ]
-        things_by_picture.append([thing for thing in slots if thing["class"]])
-    return things_by_picture
+
+def _things_in_squares(pixels: Tensor, boxes: Tensor) -> list[dict[str, str]]:
+    """Field -> option of one thing in each picture, given its box [B, 4]: middle x, y, width and height."""
+    side = (AROUND_THING * boxes[:, 2:].amax(1)).clamp(0.1, 1.0)
+    logits, again = _batched(network("reader"), squares(pixels, boxes[:, :2], side))
+    kinds = logits["class"][..., : len(CLASSES)]
+    there = logits["class"].softmax(-1)[..., : len(CLASSES)].sum(-1)
+    slot = ((again[..., :2] - 0.5).norm(dim=-1) - there).argmin(1)  # the probable one nearest to the middle
+    options = {"class": CLASSES, "colour": tuple(COLOURS), "pattern": PATTERNS}
+    best = {field: {**logits, "class": kinds}[field][range(len(slot)), slot].argmax(-1).tolist() for field in options}
+    return [{field: options[field][best[field][row]] for field in options} for row in range(len(pixels))]
 
 
 def landmarks(pixels: Tensor) -> Tensor:
@@ -152,7 +157,7 @@ def landmarks(pixels: Tensor) -> Tensor:
     read twice: on the whole picture, then on a square around the face, where it is larger."""
     rough: Tensor = _batched(network("landmarks"), pixels)
     low, high = rough.amin(1), rough.amax(1)
-    middle, side = (low + high) / 2, AROUND * (high - low).amax(-1)
+    middle, side = (low + high) / 2, AROUND_FACE * (high - low).amax(-1)
     near: Tensor = _batched(network("landmarks"), squares(pixels, middle, side))
     return (middle[:, None] + (near - 0.5) * side[:, None, None]) * pixels.shape[-1]
 
@@ -244,7 +249,15 @@ def _batched(function: Any, pixels: Tensor) -> Any:
     import torch
 
     with torch.no_grad():
-        parts = [function(part) for part in pixels.split(128)]
+        return _joined([function(part) for part in pixels.split(128)])
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Outputs of parts of a batch, as one: tensors, or mappings and tuples of them."""
+    import torch
+
     if isinstance(parts[0], Mapping):
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    if isinstance(parts[0], tuple):
+        return tuple(_joined(list(each)) for each in zip(*parts, strict=True))
     return torch.cat(parts)
