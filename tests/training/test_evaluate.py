@@ -33,7 +33,7 @@ def test_every_question_is_about_held_out_toys_and_can_be_read_on_renders(name: 
     assert max(found.values()) > 0.25  # far above chance, and far below what is aimed at
 
 
-def test_what_is_read_is_compared_with_what_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_read_is_compared_with_what_is_true(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from limner.pocket.labels import FIELDS, labels
 
     graphs = held_out(QUESTIONS["pairs"].world, 4)
@@ -41,6 +41,7 @@ def test_what_is_read_is_compared_with_what_is_true(monkeypatch: pytest.MonkeyPa
     shares = torch.zeros(4, len(CLASSES))
     for row, graph in zip(shares, graphs, strict=True):
         row[[CLASSES.index(toy.individual.kind) for toy in graph.toys]] = 20.0
+    monkeypatch.setattr(judges, "WEIGHTS", tmp_path)
     monkeypatch.setattr(judges, "read", lambda pixels: rows)
     monkeypatch.setattr(judges, "together", lambda pixels: shares)
     fields = ("class", "both classes", "relation", "accessories")
@@ -50,6 +51,11 @@ def test_what_is_read_is_compared_with_what_is_true(monkeypatch: pytest.MonkeyPa
         "both classes": 0.75,
         "relation": 1.0,
     }
+    (tmp_path / "reader.safetensors").touch()  # an edition that ships a reader is judged by it
+    things = [[{"class": toy.individual.kind} for toy in reversed(graph.toys)] for graph in graphs]
+    things[0].insert(0, {"class": next(kind for kind in CLASSES if {"class": kind} not in things[0])})
+    monkeypatch.setattr(judges, "things", lambda pixels: things)
+    assert judged(torch.zeros(4, 3, 8, 8), graphs, ("both classes",)) == {"both classes": 0.75}
 
 
 def test_the_distance_of_a_set_to_itself_is_nothing() -> None:

@@ -130,14 +130,13 @@ def judged(pixels: Tensor, graphs: Sequence[SceneGraph], fields: Sequence[str]) 
     """Share of the pictures that have a field on which the judge reads what the graph says.
 
     Beside the judge's fields: "accessories" and "worn", the exact set of those that the first toy or person wears;
-    "face as asked", a face with its hair, glasses and expression; "both classes", that the classes of which most is
-    seen, as many as there are, are those there.
+    "face as asked", a face with its hair, glasses and expression; "both classes", the classes of all things.
     """
     seen, true = judges.read(pixels), [labels(g) for g in graphs]
     shares = {}
     for field in fields:
         if field == "both classes":
-            right = _both_right(judges.together(pixels), graphs)
+            right = [a == b for a, b in zip(_kinds_seen(pixels, graphs), _kinds(graphs), strict=True)]
         else:
             read = PARTS.get(field, (field,))
             assert all(f in FIELDS for f in read)
@@ -146,12 +145,18 @@ def judged(pixels: Tensor, graphs: Sequence[SceneGraph], fields: Sequence[str]) 
     return shares
 
 
-def _both_right(shares: Tensor, graphs: Sequence[SceneGraph]) -> list[bool]:
-    there = [{toy.individual.kind for toy in graph.toys} for graph in graphs]
-    return [
-        {CLASSES[k] for k in row.topk(len(kinds)).indices.tolist()} == kinds
-        for row, kinds in zip(shares, there, strict=True)
-    ]
+def _kinds(graphs: Sequence[SceneGraph]) -> list[set[str]]:
+    return [{toy.individual.kind for toy in graph.toys} for graph in graphs]
+
+
+def _kinds_seen(pixels: Tensor, graphs: Sequence[SceneGraph]) -> list[set[str]]:
+    """As many classes as each graph has things: of the most probable things of the reader, in an edition that ships
+    one, else the classes of which most is seen."""
+    if (judges.WEIGHTS / "reader.safetensors").exists():
+        found = zip(judges.things(pixels), graphs, strict=True)
+        return [{thing["class"] for thing in things[: len(graph.toys)]} for things, graph in found]
+    shares = zip(judges.together(pixels), _kinds(graphs), strict=True)
+    return [{CLASSES[k] for k in share.topk(len(kinds)).indices.tolist()} for share, kinds in shares]
 
 
 def _paint(base: Any, texts: list[str], folder: Path | None = None) -> Tensor:
