@@ -153,8 +153,8 @@ def _kinds_seen(pixels: Tensor, graphs: Sequence[SceneGraph]) -> list[set[str]]:
     """As many classes as each graph has things: of the most probable things of the reader, in an edition that ships
     one, else the classes of which most is seen."""
     if (judges.WEIGHTS / "reader.safetensors").exists():
-        found = zip(judges.things(pixels), graphs, strict=True)
-        return [{thing["class"] for thing in things[: len(graph.toys)]} for things, graph in found]
+        both = zip(judges.things(pixels), graphs, strict=True)
+        return [{thing["class"] for thing in things[: len(graph.toys)]} for things, graph in both]
     shares = zip(judges.together(pixels), _kinds(graphs), strict=True)
     return [{CLASSES[k] for k in share.topk(len(kinds)).indices.tolist()} for share, kinds in shares]
 

@@ -119,11 +119,8 @@ def _check_text_encoder(path: Path, tensors: Mapping[str, Tensor], base: Base) -
     own = {bare(name): tensor for name, tensor in base.module("text_encoder").state_dict().items()}
     for name, tensor in theirs.items():
         ours = own.get(name)
-        if (
-            ours is None
-            or ours.shape != tensor.shape
-            or not torch.allclose(ours.cpu().float(), tensor.float(), atol=1e-2)
-        ):
+        same = ours is not None and ours.shape == tensor.shape
+        if not same or not torch.allclose(ours.cpu().float(), tensor.float(), atol=1e-2):  # type: ignore[union-attr]
             raise FileError(
                 f"{path} was trained with another text encoder than that of {base.name} ({name} differs): import it for "
                 "the Stable Diffusion that it was trained on"

@@ -130,9 +130,9 @@ def things(pixels: Tensor) -> list[list[dict[str, str]]]:
     """The things that the reader finds in each picture [B, 3, 128, 128]: up to three with class, colour and pattern,
     the most probable first. Each is found in the whole picture and read in a square around it."""
     logits, boxes = _batched(network("reader"), pixels)
-    found = logits["class"].argmax(-1) < len(CLASSES)  # [B, slots]
+    full = logits["class"].argmax(-1) < len(CLASSES)  # [B, slots]
     sure = logits["class"].softmax(-1)[..., : len(CLASSES)].sum(-1)
-    rows, slots = found.nonzero(as_tuple=True)
+    rows, slots = full.nonzero(as_tuple=True)
     read = _things_in_squares(pixels[rows], boxes[rows, slots]) if len(rows) else []
     by_picture: list[list[tuple[float, dict[str, str]]]] = [[] for _ in range(len(pixels))]
     for row, slot, thing in zip(rows.tolist(), slots.tolist(), read, strict=True):
@@ -163,8 +163,8 @@ def landmarks(pixels: Tensor) -> Tensor:
 
 
 def squares(pixels: Tensor, middle: Tensor, side: Tensor) -> Tensor:
-    """Pictures [B, C, S, S] -> [B, C, S, S]: a square of each, enlarged. What a square shows beyond the picture
-    continues its edge.
+    """Pictures [B, C, S, S] -> [B, C, S, S]: a square of each, enlarged. Beyond the picture, a square repeats its
+    edge.
 
     middle, side: centre [B, 2] (x, y) and side [B] of the squares, as fractions of the picture; a negative side mirrors
     the square from left to right
