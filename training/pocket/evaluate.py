@@ -150,8 +150,8 @@ def _kinds(graphs: Sequence[SceneGraph]) -> list[set[str]]:
 
 
 def _kinds_seen(pixels: Tensor, graphs: Sequence[SceneGraph]) -> list[set[str]]:
-    """As many classes as each graph has things: of the most probable things of the reader, in an edition that ships
-    one, else the classes of which most is seen."""
+    """As many classes as each graph has things: those of the most probable things that the reader finds, or, in an
+    edition without a reader, those that cover most of the picture."""
     if (judges.WEIGHTS / "reader.safetensors").exists():
         both = zip(judges.things(pixels), graphs, strict=True)
         return [{thing["class"] for thing in things[: len(graph.toys)]} for things, graph in both]
