@@ -144,12 +144,14 @@ def _things_in_squares(pixels: Tensor, boxes: Tensor) -> list[dict[str, str]]:
     """Field -> option of one thing in each picture, given its box [B, 4]: middle x, y, width and height."""
     side = (AROUND_THING * boxes[:, 2:].amax(1)).clamp(0.1, 1.0)
     logits, again = _batched(network("reader"), squares(pixels, boxes[:, :2], side))
-    kinds = logits["class"][..., : len(CLASSES)]
     there = logits["class"].softmax(-1)[..., : len(CLASSES)].sum(-1)
     slot = ((again[..., :2] - 0.5).norm(dim=-1) - there).argmin(1)  # the probable one nearest to the middle
     options = {"class": CLASSES, "colour": tuple(COLOURS), "pattern": PATTERNS}
-    best = {field: {**logits, "class": kinds}[field][range(len(slot)), slot].argmax(-1).tolist() for field in options}
-    return [{field: options[field][best[field][row]] for field in options} for row in range(len(pixels))]
+    best = {
+        field: logits[field][range(len(slot)), slot, : len(names)].argmax(-1).tolist()  # "nothing" is left out
+        for field, names in options.items()
+    }
+    return [{field: names[best[field][row]] for field, names in options.items()} for row in range(len(pixels))]
 
 
 def landmarks(pixels: Tensor) -> Tensor:
